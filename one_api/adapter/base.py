@@ -1,0 +1,141 @@
+"""The contract between the gateway and a provider's adapter."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from one_api.adapter.parameters import ParameterPolicy
+from one_api.adapter.settings import AdapterSettings
+from one_api.deployment import Timeouts
+from one_api.errors import ModelNotFound
+
+if TYPE_CHECKING:
+    from one_api.adapter.http import HTTPTransport
+    from one_api.events import Event
+    from one_api.schemas.chat import ChatCompletionRequest
+    from one_api.schemas.models import ModelInfo
+
+#: Version of this contract; a plugin whose class says another one is not loaded.
+API_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterContext:
+    """What the gateway lends an adapter for as long as it lives.
+
+    `http` is the one pooled client of the process. `default_max_tokens` is what to ask for where
+    a provider insists on a limit and the client gave none.
+    """
+
+    http: HTTPTransport
+    logger: logging.Logger
+    default_max_tokens: int = 16_384
+    #: How long listing models may take, in seconds.
+    list_timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What belongs to one attempt to have one request answered.
+
+    `model` is the upstream's name for the model (`request.model` is the client's). `dropped`
+    collects parameters that had no effect; the client is told in `x-one-api-dropped-params`.
+    `strict_params` says that nothing may be dropped.
+    """
+
+    model: str
+    request_id: str = ""
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    strict_params: bool = False
+    dropped: list[str] = field(default_factory=list)
+    degraded: list[str] = field(default_factory=list)
+
+    def drop(self, parameter: str) -> None:
+        """Note that `parameter` had no effect."""
+        if parameter not in self.dropped:
+            self.dropped.append(parameter)
+
+
+class BaseModelAdapter(ABC):
+    """One provider, as the gateway sees it.
+
+    An author writes `generate_completion` and `list_models`; streaming, complete replies, usage,
+    errors, limits and logging come from the gateway. Neither importing the module nor making an
+    instance may touch the network. Instances live on one event loop, between `start` and `close`.
+    """
+
+    #: Version of the contract this adapter was written for.
+    api_version: ClassVar[int] = API_VERSION
+    #: The environment variables this adapter reads.
+    Settings: ClassVar[type[AdapterSettings]] = AdapterSettings
+
+    def __init__(self, settings: AdapterSettings, context: AdapterContext) -> None:
+        self.settings = settings
+        self.context = context
+
+    @classmethod
+    def build(
+        cls, name: str, environment: Mapping[str, str], context: AdapterContext
+    ) -> Mapping[str, BaseModelAdapter]:
+        """The instances this entry point contributes, by provider name.
+
+        Empty when the settings say that nothing is configured. `name` is the entry point's.
+        Raises: ConfigurationError for a variable with a wrong value.
+        """
+        settings = cls.Settings.from_environment(environment)
+        return {name: cls(settings, context)} if settings.is_configured() else {}
+
+    @classmethod
+    def how_to_configure(cls) -> str:
+        """One line that tells an operator how to switch this adapter on."""
+        return cls.Settings.hint
+
+    async def start(self) -> None:
+        """Called once, on the loop that will be used, before anything else; may not block."""
+        # Most adapters have nothing to start; await keeps overriders honest about being async.
+        await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Called once when the gateway stops; gives back whatever `start` took."""
+        await asyncio.sleep(0)
+
+    @abstractmethod
+    async def list_models(self) -> Sequence[ModelInfo]:
+        """The models this provider offers now.
+
+        May ask the provider; the gateway bounds the wait and caches the answer.
+        Raises: UpstreamError when the provider does not answer.
+        """
+
+    async def get_model_info(self, model_id: str) -> ModelInfo:
+        """One model by the provider's own name for it.
+
+        Raises: ModelNotFound.
+        """
+        for model in await self.list_models():
+            if model.id == model_id:
+                return model
+        raise ModelNotFound(f"The model '{model_id}' does not exist.", param="model")
+
+    def parameters(self, model_id: str) -> ParameterPolicy:
+        """Which request parameters `model_id` honours; starts closed.
+
+        The gateway settles the others before `generate_completion` is called: what only tunes the
+        answer is dropped and told, what would change its meaning or shape is refused.
+        """
+        return ParameterPolicy()
+
+    @abstractmethod
+    def generate_completion(
+        self, request: ChatCompletionRequest, call: Call
+    ) -> AsyncIterator[Event]:
+        """Answer `request` as events; the one method that must be written.
+
+        An async generator. The gateway closes it when the client leaves: release what is held in
+        `finally`. Raises GatewayErrors, at any point.
+        """

@@ -1,0 +1,148 @@
+"""Adapters that speak HTTP: pure conversions here, the network in the core.
+
+An author writes `to_wire` (a request as a value), `from_wire` (a parser of the reply's bytes) and
+`error_from_wire`. None of them does I/O, so all of them are tested without a network.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+from typing_extensions import override
+
+from one_api.adapter.base import BaseModelAdapter, Call
+from one_api.adapter.http_errors import error_from_reply
+from one_api.deployment import Timeouts
+from one_api.errors import UpstreamInvalidResponse
+
+if TYPE_CHECKING:
+    from one_api.errors import GatewayError
+    from one_api.events import Event
+    from one_api.schemas.chat import ChatCompletionRequest
+
+#: Most bytes read of an error's body, and of a reply that is read whole.
+MAX_ERROR_BYTES = 64 * 1024
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireRequest:
+    """One HTTP request to a provider, as a value."""
+
+    url: str
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+class WireReply(Protocol):
+    """The provider's reply once its head has arrived."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status; redirects are not followed and arrive here."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The response headers; look-ups ignore case."""
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body.
+
+        Raises: UpstreamInvalidResponse past `limit` bytes, UpstreamDisconnected, UpstreamTimeout.
+        """
+
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body as it arrives, in pieces of any size; close it when done early.
+
+        Raises: UpstreamDisconnected when the connection is cut, UpstreamTimeout when idle.
+        """
+
+
+class HTTPTransport(Protocol):
+    """The one pooled HTTP client of the process."""
+
+    def send(
+        self, request: WireRequest, timeouts: Timeouts
+    ) -> AbstractAsyncContextManager[WireReply]:
+        """Send `request` and give its reply; leaving the context early closes the connection.
+
+        Raises: UpstreamUnreachable, UpstreamTimeout, UpstreamDisconnected.
+        """
+
+
+class ReplyParser(Protocol):
+    """Turns the bytes of one reply into events, as they come."""
+
+    def feed(self, data: bytes) -> Iterable[Event]:
+        """The events that `data` completes; `data` may be cut anywhere.
+
+        Raises: a GatewayError for an error told inside the reply.
+        """
+
+    def close(self) -> Iterable[Event]:
+        """The events still owed at the end of the body.
+
+        Raises: UpstreamDisconnected when the reply was not complete.
+        """
+
+
+class HTTPModelAdapter(BaseModelAdapter):
+    """A provider with an HTTP API of its own."""
+
+    @abstractmethod
+    def to_wire(self, request: ChatCompletionRequest, call: Call) -> WireRequest:
+        """`request` in the provider's format; pure and deterministic.
+
+        Raises: InvalidRequest, UnsupportedParameter for what cannot be said there.
+        """
+
+    @abstractmethod
+    def from_wire(
+        self, request: ChatCompletionRequest, call: Call, headers: Mapping[str, str]
+    ) -> ReplyParser:
+        """A parser for the reply to `request`, whose status is 200 and whose `headers` these are.
+
+        Streamed or not, it yields the same events for the same answer.
+        """
+
+    def error_from_wire(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+        """What an answer with another status means for the caller."""
+        return error_from_reply(status, headers, body)
+
+    @override
+    async def generate_completion(
+        self, request: ChatCompletionRequest, call: Call
+    ) -> AsyncIterator[Event]:
+        wire = self.to_wire(request, call)
+        async with self.context.http.send(wire, call.timeouts) as reply:
+            if reply.status != 200:
+                body = await reply.read(MAX_ERROR_BYTES)
+                raise self.error_from_wire(reply.status, reply.headers, body)
+            parser = self.from_wire(request, call, reply.headers)
+            async with aclosing(reply.chunks()) as chunks:
+                async for data in chunks:
+                    for event in parser.feed(data):
+                        yield event
+            for event in parser.close():
+                yield event
+
+    async def fetch_json(self, request: WireRequest) -> Any:
+        """The decoded JSON body of a small reply, such as a model list.
+
+        Raises: the error of `error_from_wire` for any status but 200; UpstreamInvalidResponse.
+        """
+        timeouts = Timeouts(total_s=self.context.list_timeout_s)
+        async with self.context.http.send(request, timeouts) as reply:
+            body = await reply.read(MAX_REPLY_BYTES)
+            if reply.status != 200:
+                raise self.error_from_wire(reply.status, reply.headers, body)
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as exc:
+            raise UpstreamInvalidResponse("The provider's reply is not JSON.") from exc

@@ -1,0 +1,176 @@
+"""Providers that speak OpenAI's own format: a row of data is enough.
+
+What arrives is relayed, not rewritten. As soon as a provider needs behaviour of its own it gets a
+package of its own instead of another flag here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import orjson
+from pydantic import SecretStr, field_validator
+from typing_extensions import override
+
+from one_api.adapter.base import AdapterContext, Call
+from one_api.adapter.http import HTTPModelAdapter, ReplyParser, WireRequest
+from one_api.adapter.parameters import ParameterPolicy
+from one_api.adapter.settings import AdapterSettings
+from one_api.errors import UpstreamInvalidResponse
+from one_api.events import Event, Relay
+from one_api.schemas.models import ModelInfo
+
+if TYPE_CHECKING:
+    from one_api.schemas import JsonObject
+    from one_api.schemas.chat import ChatCompletionRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompatibleProvider:
+    """What differs between providers that speak OpenAI's format; capabilities start closed.
+
+    `base_url` includes the version path (`https://api.example.com/v1`).
+    """
+
+    name: str
+    base_url: str
+    #: Reached without a credential (an engine on the operator's own machine).
+    keyless: bool = False
+    #: Knows `max_completion_tokens`; else it is sent as `max_tokens`.
+    max_completion_tokens: bool = False
+    #: Knows role `developer`; else it is sent as `system`.
+    developer_role: bool = False
+    #: Sends a usage chunk when `stream_options.include_usage` asks for one.
+    stream_usage: bool = True
+    #: Page the facts of this row were read from, and when.
+    source: str = ""
+
+
+class OpenAICompatibleSettings(AdapterSettings):
+    """Where the provider is, and our credential for it.
+
+    `models` names the models to offer, comma-separated, for a provider that cannot list them.
+    """
+
+    api_key: SecretStr | None = None
+    base_url: str = ""
+    models: str = ""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http_url(cls, value: str) -> str:
+        return normalise_base_url(value) if value else value
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The names in `models`."""
+        return tuple(name.strip() for name in self.models.split(",") if name.strip())
+
+
+def normalise_base_url(value: str) -> str:
+    """`value` with a path, `/v1` where it has none, and without a slash at its end.
+
+    Raises: ValueError when it is not an http(s) URL with a host, or has a query or a user in it.
+    """
+    parts = urlsplit(value.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not an http:// or https:// URL with a host")
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError("a base URL has no query, fragment, user or password")
+    path = parts.path.rstrip("/") or "/v1"
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+class RelayParser:
+    """Passes the provider's bytes on as they are."""
+
+    def feed(self, data: bytes) -> Iterable[Event]:
+        """The bytes, as one event."""
+        return (Relay(data),)
+
+    def close(self) -> Iterable[Event]:
+        """Nothing: the gateway itself tells whether the relayed reply was complete."""
+        return ()
+
+
+class OpenAICompatibleAdapter(HTTPModelAdapter):
+    """A provider of the OpenAI format, described by a `CompatibleProvider`."""
+
+    Settings = OpenAICompatibleSettings
+
+    def __init__(
+        self,
+        settings: OpenAICompatibleSettings,
+        context: AdapterContext,
+        provider: CompatibleProvider,
+    ) -> None:
+        super().__init__(settings, context)
+        self.provider = provider
+        self._base_url = settings.base_url or provider.base_url
+        self._static_models = settings.model_names
+        self._headers = {"Content-Type": "application/json"}
+        if settings.api_key is not None:
+            self._headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
+        self._chat_url = f"{self._base_url}/chat/completions"
+
+    @override
+    def parameters(self, model_id: str) -> ParameterPolicy:
+        return ParameterPolicy(forwards_unknown=True)
+
+    @override
+    def to_wire(self, request: ChatCompletionRequest, call: Call) -> WireRequest:
+        body = request.to_wire()
+        body["model"] = call.model
+        provider = self.provider
+        if request.wants_stream and provider.stream_usage:
+            body["stream_options"] = {**(request.stream_options or {}), "include_usage": True}
+        if not provider.max_completion_tokens and "max_completion_tokens" in body:
+            body["max_tokens"] = body.pop("max_completion_tokens")
+        if not provider.developer_role:
+            body["messages"] = [_as_system(message) for message in request.messages]
+        return WireRequest(url=self._chat_url, headers=self._headers, body=orjson.dumps(body))
+
+    @override
+    def from_wire(
+        self, request: ChatCompletionRequest, call: Call, headers: Mapping[str, str]
+    ) -> ReplyParser:
+        return RelayParser()
+
+    @override
+    async def list_models(self) -> Sequence[ModelInfo]:
+        if self._static_models:
+            return [ModelInfo(id=name, owned_by=self.provider.name) for name in self._static_models]
+        listed = await self.fetch_json(
+            WireRequest(method="GET", url=f"{self._base_url}/models", headers=self._headers)
+        )
+        return [self._model_from_wire(model) for model in _listed_models(listed)]
+
+    def _model_from_wire(self, model: JsonObject) -> ModelInfo:
+        created, owner = model.get("created"), model.get("owned_by")
+        window = model.get(
+            "context_window", model.get("context_length", model.get("max_model_len"))
+        )
+        return ModelInfo(
+            id=model["id"],
+            owned_by=owner if isinstance(owner, str) and owner else self.provider.name,
+            created=created if isinstance(created, int) else 0,
+            context_window=window if isinstance(window, int) else None,
+        )
+
+
+def _listed_models(listed: Any) -> list[JsonObject]:
+    """The models of a list reply; some providers send the bare list.
+
+    Raises: UpstreamInvalidResponse.
+    """
+    data = listed.get("data") if isinstance(listed, dict) else listed
+    if not isinstance(data, list):
+        raise UpstreamInvalidResponse("The provider's model list has no 'data' array.")
+    return [model for model in data if isinstance(model, dict) and isinstance(model.get("id"), str)]
+
+
+def _as_system(message: Any) -> Any:
+    return {**message, "role": "system"} if message["role"] == "developer" else message

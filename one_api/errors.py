@@ -1,0 +1,342 @@
+"""Every error the gateway can tell a caller, as one tree of exceptions.
+
+    GatewayError
+    ├── InvalidRequest              400  the caller's mistake; the message says how to mend it
+    │   ├── UnsupportedParameter    400  the provider cannot do what was asked
+    │   ├── ContextWindowExceeded   400  the prompt does not fit the model
+    │   ├── RequestTimedOut         408  the body did not arrive in time
+    │   ├── Conflict                409  the request collides with another one
+    │   ├── RequestTooLarge         413  the body is over the byte limit
+    │   └── UnsupportedMediaType    415  the body is not JSON, or is compressed
+    ├── AuthenticationFailed        401  missing or wrong API key
+    ├── PermissionDenied            403  the API key may not do this
+    ├── NotFound                    404  no such path
+    │   └── ModelNotFound           404  no such model
+    ├── MethodNotAllowed            405  the path exists, the method does not
+    ├── RateLimitExceeded           429  the caller's own limit
+    ├── InternalError               500  a bug of ours; the details are in the log only
+    ├── NoDeploymentAvailable       503  nothing can answer for this model now
+    ├── ShuttingDown                503  the gateway is draining
+    └── UpstreamError               502  the provider failed
+        ├── UpstreamTimeout         504  it was too slow
+        ├── UpstreamUnreachable     502  no connection
+        ├── UpstreamDisconnected    502  the reply was cut before its end
+        ├── UpstreamInvalidResponse 502  the reply is not what the protocol says
+        ├── UpstreamServerError     500  it answered 5xx
+        ├── UpstreamOverloaded      503  it said it is overloaded
+        ├── UpstreamRateLimited     429  it said 429
+        ├── UpstreamQuotaExhausted  503  our account there has no credit
+        └── CredentialRejected      502  it refused *our* credential: never the caller's 401
+
+    ConfigurationError                   a wrong setting; stops the start, never reaches a caller
+
+The class attributes decide status, wire type, wire code and whether another attempt may help;
+nothing else in the code base asks for the class of an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar, TypedDict
+
+from typing_extensions import override
+
+#: Longest wait ever asked of a client, in seconds: the OpenAI SDK gives up above 120 s and the
+#: Anthropic SDK sleeps for whatever it is told.
+MAX_RETRY_AFTER_S = 60.0
+MAX_MESSAGE_CHARS = 2_000
+
+_SECRET = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)-[A-Za-z0-9_*.\-]{6,}|Bearer\s+[^\s\"',;]+", re.I)
+
+
+class ErrorDetail(TypedDict):
+    """The four keys that OpenAI's SDKs read; all are always present."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(TypedDict):
+    """OpenAI's error envelope."""
+
+    error: ErrorDetail
+
+
+class GatewayError(Exception):
+    """Something went wrong that the caller is told about in OpenAI's error format.
+
+    `param` names the offending request field in JSON path form (`messages[0].content`).
+    `retry_after_s` is in seconds and capped at `MAX_RETRY_AFTER_S` on the wire.
+    `code` replaces the class's code where a provider or a validator knows a more exact one.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: str | None = None
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = redact(message)
+        self.param = param
+        if code is not None:
+            self.code = code
+        self.retry_after_s = retry_after_s
+
+    def to_wire(self) -> ErrorBody:
+        """OpenAI's error body."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def headers(self) -> dict[str, str]:
+        """Response headers this error needs besides the content type."""
+        if self.retry_after_s is None:
+            return {}
+        wait_s = min(max(self.retry_after_s, 0.0), MAX_RETRY_AFTER_S)
+        return {"Retry-After": str(-int(-wait_s // 1))}
+
+
+class InvalidRequest(GatewayError):
+    """The request is wrong; sending it again unchanged cannot succeed."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class UnsupportedParameter(InvalidRequest):
+    """The model's provider cannot do what `param` asks, and dropping it would change the reply."""
+
+    code = "unsupported_parameter"
+
+
+class ContextWindowExceeded(InvalidRequest):
+    """Prompt plus requested completion do not fit the model's context window."""
+
+    code = "context_length_exceeded"
+
+
+class RequestTimedOut(InvalidRequest):
+    """The request body did not arrive before the deadline."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class Conflict(InvalidRequest):
+    """The request collides with the state of another one."""
+
+    status = 409
+    code = "conflict"
+
+
+class RequestTooLarge(InvalidRequest):
+    """The request body is larger than the gateway or the provider takes."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The request body is not of a kind this endpoint reads."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class AuthenticationFailed(GatewayError):
+    """The API key is missing or wrong; which of the two is not said."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class PermissionDenied(GatewayError):
+    """The API key is good but may not do this."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "permission_denied"
+
+
+class NotFound(GatewayError):
+    """There is nothing at this path."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No configured adapter serves a model of this name."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(GatewayError):
+    """The path exists but not for this method."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+    @override
+    def headers(self) -> dict[str, str]:
+        """The methods that the path has."""
+        return {"Allow": ", ".join(sorted(self.allowed))} if self.allowed else {}
+
+
+class RateLimitExceeded(GatewayError):
+    """The caller used up its own limit; `limit_headers` are the `x-ratelimit-*` values."""
+
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        limit_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.limit_headers = dict(limit_headers or {})
+
+    @override
+    def headers(self) -> dict[str, str]:
+        """When to come back, and what is left of the limit."""
+        return {**super().headers(), **self.limit_headers}
+
+
+class InternalError(GatewayError):
+    """A fault of the gateway itself."""
+
+    code = "internal_error"
+
+
+class NoDeploymentAvailable(GatewayError):
+    """Nothing that serves the model can be asked at the moment."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "no_deployment_available"
+    retryable = True
+
+
+class ShuttingDown(GatewayError):
+    """The gateway is draining: this replica takes no new work."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "server_is_shutting_down"
+
+
+class UpstreamError(GatewayError):
+    """The provider failed; another attempt or another deployment may succeed."""
+
+    status = 502
+    type = "server_error"
+    code = "upstream_error"
+    retryable = True
+
+
+class UpstreamTimeout(UpstreamError):
+    """The provider did not connect, begin, go on or finish in time."""
+
+    status = 504
+    code = "timeout"
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection to the provider: refused, unresolvable or failed TLS."""
+
+    code = "upstream_unreachable"
+
+
+class UpstreamDisconnected(UpstreamError):
+    """The provider's reply ended before it was complete."""
+
+    code = "upstream_disconnected"
+
+
+class UpstreamInvalidResponse(UpstreamError):
+    """The provider's reply does not follow its protocol."""
+
+    code = "upstream_invalid_response"
+
+
+class UpstreamServerError(UpstreamError):
+    """The provider answered with a 5xx of its own."""
+
+    status = 500
+    code = "upstream_server_error"
+
+
+class UpstreamOverloaded(UpstreamError):
+    """The provider said that it is overloaded."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "server_is_overloaded"
+
+
+class UpstreamRateLimited(UpstreamError):
+    """The provider limits our rate."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class UpstreamQuotaExhausted(UpstreamError):
+    """Our account with the provider is out of credit."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "no_available_channel"
+
+
+class CredentialRejected(UpstreamError):
+    """The provider refused our credential; its own words may quote the credential, so none pass."""
+
+    code = "upstream_authentication_error"
+
+
+class ConfigurationError(Exception):
+    """A setting is wrong: which one, what is wrong with it, and what would be right.
+
+    The offending value is never part of the text: it may be a secret.
+    """
+
+    def __init__(self, variable: str, problem: str, expected: str = "") -> None:
+        self.variable = variable
+        self.problem = problem
+        self.expected = expected
+        super().__init__(f"{variable}: {problem}" + (f"; expected {expected}" if expected else ""))
+
+
+def redact(text: str) -> str:
+    """`text` without anything that looks like a key, and no longer than `MAX_MESSAGE_CHARS`."""
+    clean = _SECRET.sub("[redacted]", text)
+    return clean if len(clean) <= MAX_MESSAGE_CHARS else clean[: MAX_MESSAGE_CHARS - 1] + "…"

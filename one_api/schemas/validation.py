@@ -1,0 +1,69 @@
+"""Turns pydantic's report about a body into the one error a caller sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from one_api.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+_CODES = {
+    "missing": "missing_required_parameter",
+    "string_too_long": "string_above_max_length",
+    "string_too_short": "invalid_value",
+    "too_long": "array_above_max_length",
+    "too_short": "empty_array",
+    "literal_error": "unsupported_value",
+    "greater_than_equal": "integer_below_min_value",
+    "less_than_equal": "integer_above_max_value",
+}
+
+
+def field_path(location: tuple[int | str, ...]) -> str | None:
+    """`("messages", 0, "<user>", "content")` as `messages[0].content`; None for the body itself.
+
+    Tags of unions (`<user>`) and pydantic's own marks (`[key]`) are not part of the path.
+    """
+    path = ""
+    for step in location:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif step[:1] not in ("<", "["):
+            path += f".{step}" if path else step
+    return path or None
+
+
+def invalid_request(exc: ValidationError) -> InvalidRequest:
+    """The first finding of `exc` as a 400 that names the field and what would be right."""
+    error = exc.errors(include_url=False)[0]
+    kind = error["type"]
+    if kind == "fields_disagree":
+        return InvalidRequest(
+            f"Invalid request: {error['msg']}.", param=error["ctx"]["field"], code="invalid_value"
+        )
+    param = field_path(error["loc"])
+    if kind == "missing":
+        return InvalidRequest(
+            f"Missing required parameter: '{param}'.", param=param, code=_CODES[kind]
+        )
+    where = f"'{param}'" if param else "the request body"
+    return InvalidRequest(
+        f"Invalid value for {where}: {_sentence(error)}", param=param, code=_code(kind)
+    )
+
+
+def _code(kind: str) -> str:
+    if kind.endswith(("_type", "_parsing")):
+        return "invalid_type"
+    return _CODES.get(kind, "invalid_value")
+
+
+def _sentence(error: ErrorDetails) -> str:
+    text = error["msg"].rstrip(".")
+    text = f"{text[:1].lower()}{text[1:]}"
+    if error["type"].endswith("_type"):
+        return f"{text}, got {type(error['input']).__name__}."
+    return f"{text}."
