@@ -99,7 +99,7 @@ def error_from_status(
 
 
 def parse_retry_after_s(headers: Mapping[str, str], *, now_s: float) -> float | None:
-    """Seconds the provider asks to wait, by `retry-after-ms` or `retry-after` (seconds or a date)."""
+    """Seconds the provider asks to wait: `retry-after-ms`, else `retry-after` (seconds, date)."""
     millis = headers.get("retry-after-ms")
     if millis is not None:
         try:

@@ -1,0 +1,173 @@
+"""Events in, the bytes of a server-sent stream of chunks out.
+
+Chunk shapes follow what the accumulator of openai-python 3.52.0 needs: strings in deltas are
+concatenated, so `role`, ids and names may appear once only; lists of objects need an `index`;
+choices are introduced in ascending order; usage comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from one_api.converter.choice import ChoiceState, require_complete, settled_reason
+from one_api.converter.form import DONE, PING, ReplyForm, frame, usage_to_wire
+from one_api.events import (
+    Annotation,
+    Event,
+    Finish,
+    KeepAlive,
+    ReasoningDelta,
+    RefusalDelta,
+    Relay,
+    Start,
+    TextDelta,
+    ThinkingBlockDelta,
+    ToolCallDelta,
+    Usage,
+    UsageReport,
+)
+from one_api.schemas import JsonObject
+
+
+class ChunkWriter:
+    """Maps events to the bytes of a server-sent stream of chunks.
+
+    Call `write` for each event, then `close` once; both give bytes to send, maybe none.
+    """
+
+    def __init__(self, form: ReplyForm) -> None:
+        self._form = form
+        self._choices: dict[int, ChoiceState] = {}
+        self._start = Start()
+        self._head = b""
+        self._tail = b""
+        self.usage: Usage | None = None
+
+    def write(self, event: Event) -> bytes:  # noqa: C901 - one arm for each event of a closed set
+        """The chunks `event` gives rise to."""
+        match event:
+            case TextDelta(text=text, choice=choice, logprobs=logprobs):
+                if not text and logprobs is None:
+                    return b""
+                return self._delta(choice, {"content": text}, logprobs)
+            case ToolCallDelta():
+                return self._tool_call(event)
+            case ReasoningDelta(text=text, choice=choice):
+                names = self._form.reasoning_names
+                return self._delta(choice, dict.fromkeys(names, text)) if text else b""
+            case ThinkingBlockDelta(index=index, fields=fields, choice=choice):
+                return self._delta(choice, {"thinking_blocks": [{"index": index, **fields}]})
+            case RefusalDelta(text=text, choice=choice):
+                return self._delta(choice, {"refusal": text}) if text else b""
+            case Annotation(annotation=annotation, choice=choice):
+                index = len(self._choice(choice).annotations)
+                introduction = self._introduce(choice)
+                self._choices[choice].annotations.append(dict(annotation))
+                delta = {"annotations": [{"index": index, **annotation}]}
+                return introduction + self._delta(choice, delta)
+            case Finish():
+                return self._finish(event)
+            case UsageReport(usage=usage):
+                self.usage = usage
+                return b""
+            case Start():
+                self._start = event
+                return self._introduce(0)
+            case KeepAlive():
+                return PING
+            case Relay():
+                raise TypeError("an adapter yields either Relay or typed events, never both")
+
+    def close(self) -> bytes:
+        """The end of the stream: usage where it was asked for, and `[DONE]`.
+
+        Raises: UpstreamDisconnected when a choice was not finished.
+        """
+        require_complete(self._choices)
+        if not self._form.include_usage or self.usage is None:
+            return DONE
+        chunk = {**self._envelope(), "choices": [], "usage": usage_to_wire(self.usage)}
+        return frame(chunk) + DONE
+
+    def _choice(self, index: int) -> ChoiceState:
+        return self._choices.get(index) or ChoiceState()
+
+    def _introduce(self, choice: int) -> bytes:
+        """Role chunks for `choice` and those before it that were not introduced yet."""
+        if choice in self._choices:
+            return b""
+        out = b""
+        for index in range(choice + 1):
+            if index not in self._choices:
+                self._choices[index] = ChoiceState()
+                out += self._chunk(index, {"role": "assistant", "content": "", "refusal": None})
+        return out
+
+    def _delta(
+        self, choice: int, delta: JsonObject, logprobs: Mapping[str, Any] | None = None
+    ) -> bytes:
+        introduction = self._introduce(choice)
+        return introduction + self._chunk(choice, delta, logprobs=logprobs)
+
+    def _tool_call(self, event: ToolCallDelta) -> bytes:
+        out = self._introduce(event.choice)
+        call, is_new = self._choices[event.choice].take_tool_call(event)
+        if self._form.functions:
+            function = {"arguments": event.arguments}
+            if is_new:
+                function = {"name": call.name, **function}
+            return out + self._chunk(event.choice, {"function_call": function})
+        if is_new:
+            delta: JsonObject = {
+                "index": event.index,
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": event.arguments},
+            }
+        elif event.arguments:
+            delta = {"index": event.index, "function": {"arguments": event.arguments}}
+        else:
+            return out
+        return out + self._chunk(event.choice, {"tool_calls": [delta]})
+
+    def _finish(self, event: Finish) -> bytes:
+        out = self._introduce(event.choice)
+        state = self._choices[event.choice]
+        for index, call in enumerate(state.tool_calls):
+            if not call.arguments and event.reason in ("tool_calls", "function_call"):
+                out += self._tool_call(
+                    ToolCallDelta(index=index, arguments="{}", choice=event.choice)
+                )
+        state.finish_reason = settled_reason(event, len(state.tool_calls))
+        return out + self._chunk(event.choice, {}, finish_reason=state.finish_reason)
+
+    def _chunk(
+        self,
+        choice: int,
+        delta: JsonObject,
+        *,
+        finish_reason: str | None = None,
+        logprobs: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        if not self._head:
+            # The parts that never change are serialised once: this runs for every token.
+            envelope = orjson.dumps(self._envelope())
+            self._head = b"data: " + envelope[:-1] + b',"choices":['
+            self._tail = b'],"usage":null}\n\n' if self._form.include_usage else b"]}\n\n"
+        body = orjson.dumps(
+            {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        )
+        return self._head + body + self._tail
+
+    def _envelope(self) -> JsonObject:
+        return {
+            "id": self._start.id or self._form.id,
+            "object": "chat.completion.chunk",
+            "created": self._form.created,
+            "model": self._form.model,
+            "service_tier": self._start.service_tier,
+            "system_fingerprint": self._start.system_fingerprint,
+        }
