@@ -78,7 +78,7 @@ def catalogue(found: Iterable[EntryPoint], allowed: Sequence[str] | None) -> lis
         return [entries[name] for name in sorted(entries)] + shadowed
     chosen = []
     for name in dict.fromkeys(allowed):
-        entry = entries.pop(name, None) or _missing(name)
+        entry = entries.pop(name) if name in entries else _missing(name)
         entry.is_required = True
         chosen.append(entry)
     for entry in entries.values():

@@ -257,7 +257,7 @@ class ModelRegistry:
         except Exception as exc:  # noqa: BLE001 - a plugin's failure is its state, not ours
             self._note(member, f"list_models() raised {type(exc).__name__}: {exc}", is_broken=True)
             return False
-        if not all(isinstance(model, ModelInfo) and model.id for model in models):
+        if not all(_is_sound(model) for model in models):
             self._note(member, "list_models() did not return ModelInfo values", is_broken=True)
             return False
         if member.entry is not None and member.entry.state == "failed":
@@ -301,6 +301,17 @@ class ModelRegistry:
                     )
                 by_id.setdefault(full_id, RegisteredModel(full_id, member.name, info))
         self._by_id = by_id
+
+
+def _is_sound(model: object) -> bool:
+    """Whether a plugin's model can be shown: a name, and a time that is one."""
+    return (
+        isinstance(model, ModelInfo)
+        and isinstance(model.id, str)
+        and 0 < len(model.id) <= 256
+        and isinstance(model.created, int)
+        and 0 <= model.created < 2**33
+    )
 
 
 def _not_found(model_id: str) -> ModelNotFound:

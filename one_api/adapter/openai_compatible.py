@@ -156,7 +156,7 @@ class OpenAICompatibleAdapter(HTTPModelAdapter):
         return ModelInfo(
             id=model["id"],
             owned_by=owner if isinstance(owner, str) and owner else self.provider.name,
-            created=created if isinstance(created, int) else 0,
+            created=created if isinstance(created, int) and 0 <= created < 2**33 else 0,
             context_window=window if isinstance(window, int) else None,
         )
 

@@ -1,0 +1,127 @@
+# Install, run and check one_api. `make` alone lists the targets.
+#
+# Everything is installed into .venv, third-party packages from requirements/*.txt only: exact
+# versions whose hashes pip verifies. Our own packages are installed in place, without asking an
+# index for anything.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+
+PURE_ADAPTERS := echo openai claude
+ADAPTERS := $(PURE_ADAPTERS) llamacpp
+
+# Tests that need more than Python: left out of `make fast`, run by `make slow`.
+SLOW := llamacpp
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet
+INSTALL_HERE := $(INSTALL) --no-deps --no-build-isolation
+INSTALL_PINNED := $(INSTALL) --require-hashes --requirement
+
+# Leaves out the parts of llama.cpp that the adapter does not call: 78 objects instead of 193.
+# Flags of your own (`make install CMAKE_ARGS=-DGGML_CUDA=ON`) come after these.
+LLAMACPP_CMAKE_ARGS := -DLLAVA_BUILD=OFF \
+	-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/adapters/llamacpp/build/nocommon.cmake
+
+.DEFAULT_GOAL := help
+.PHONY: help serve install test lint format types layers fast slow lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: $(STAMPS)/core ## Run the gateway on 127.0.0.1:8000 (ARGS="--port 9000" adds options)
+	@exec $(BIN)/one-api serve $(ARGS)
+
+install: $(STAMPS)/core $(STAMPS)/llamacpp $(STAMPS)/dev ## Install everything, local models included
+
+test: lint types layers fast slow ## Run every check and every test
+
+lint: $(STAMPS)/dev ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMPS)/dev ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Each adapter in a run of its own: they all have a folder named `tests`.
+types: $(STAMPS)/dev $(STAMPS)/llamacpp ## Check the types
+	$(BIN)/mypy one_api tests
+	set -e; for name in $(ADAPTERS); do \
+		MYPYPATH=adapters/$$name $(BIN)/mypy adapters/$$name; done
+
+layers: $(STAMPS)/dev ## Check that each layer imports only from those below it
+	$(BIN)/lint-imports
+
+fast: $(STAMPS)/dev ## Run the tests that need nothing but Python
+	$(BIN)/pytest -n auto -m "not ($(SLOW))" $(ARGS)
+
+slow: $(STAMPS)/dev $(STAMPS)/llamacpp ## Run the other tests
+	$(BIN)/pytest -m "$(SLOW)" $(ARGS)
+
+clean: ## Remove .venv and all caches; .env, databases and models stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	find one_api adapters tests -name __pycache__ -prune -exec rm -rf {} +
+
+# --- What is installed -------------------------------------------------------------------------
+# One stamp for each requirements file, inside .venv so that both go together.
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "$(PYTHON) was not found: install Python 3.11 or newer" \
+			"(Debian, Ubuntu: apt-get install python3 python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "one_api needs Python 3.11 or newer and $(PYTHON) is $$($(PYTHON) --version 2>&1):" \
+			"name another one, as in 'make PYTHON=python3.12 $(MAKECMDGOALS)'" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make a virtual environment: install its venv module" \
+			"(Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(STAMPS)/build: requirements/build.txt | $(BIN)/python
+	$(INSTALL_PINNED) requirements/build.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/core: requirements/core.txt pyproject.toml \
+		$(PURE_ADAPTERS:%=adapters/%/pyproject.toml) $(STAMPS)/build
+	$(INSTALL_PINNED) requirements/core.txt
+	$(INSTALL_HERE) --editable . $(PURE_ADAPTERS:%=--editable adapters/%)
+	$(PIP) check
+	@touch $@
+
+$(STAMPS)/llamacpp: requirements/llamacpp.txt requirements/llamacpp-build.txt \
+		adapters/llamacpp/pyproject.toml $(STAMPS)/core
+	@command -v c++ >/dev/null || command -v clang++ >/dev/null || { \
+		echo "local models need a C++ compiler (Debian, Ubuntu: apt-get install build-essential;" \
+			"macOS: xcode-select --install)" >&2; exit 1; }
+	@echo "Installing llama.cpp: compiled once, which takes minutes; later from pip's cache"
+	CMAKE_ARGS="$(LLAMACPP_CMAKE_ARGS) $(CMAKE_ARGS)" $(INSTALL_PINNED) requirements/llamacpp.txt \
+		--build-constraint requirements/llamacpp-build.txt
+	$(INSTALL_HERE) --editable adapters/llamacpp
+	$(PIP) check
+	@touch $@
+
+$(STAMPS)/dev: requirements/dev.txt $(STAMPS)/core
+	$(INSTALL_PINNED) requirements/dev.txt
+	$(PIP) check
+	@touch $@
+
+# --- What may be installed ---------------------------------------------------------------------
+# Each file is compiled under the constraints of those before it. Resolved on the oldest Python we
+# support, from the index alone: this machine's pip configuration must leave no trace.
+
+LOCKS := core build llamacpp-build llamacpp dev
+
+lock: $(STAMPS)/dev ## Pin requirements/*.in anew (LOCK_ARGS=--upgrade takes the newest versions)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo "lock with the oldest supported Python: make clean && make PYTHON=python3.11 lock" >&2; \
+		exit 1; }
+	set -e; for name in $(LOCKS); do \
+		env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
+			CUSTOM_COMPILE_COMMAND="make lock" \
+			$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+			--no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+			$(LOCK_ARGS) --output-file requirements/$$name.txt requirements/$$name.in; done
+	@! grep -nE '^--|://' $(LOCKS:%=requirements/%.txt)

@@ -1,0 +1,340 @@
+"""Anthropic's event stream as the gateway's events.
+
+Source: platform.claude.com, "Streaming messages", read 2026-10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+from typing_extensions import override
+
+from one_api.adapter import (
+    Annotation,
+    Event,
+    Finish,
+    FinishReason,
+    JsonObject,
+    KeepAlive,
+    ReasoningDelta,
+    RefusalDelta,
+    ReplyParser,
+    SSEDecoder,
+    Start,
+    StopScanner,
+    TextDelta,
+    ThinkingBlockDelta,
+    ToolCallDelta,
+    UpstreamDisconnected,
+    UpstreamInvalidResponse,
+    UsageReport,
+)
+from one_api_claude.errors import error_from_event
+from one_api_claude.fences import FenceStripper
+from one_api_claude.reply_blocks import ReplyBlock
+from one_api_claude.usage import UsageCount, service_tier_from_wire
+
+REFUSAL: Final = "The model declined to answer."
+
+_FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "pause_turn": "length",
+    "refusal": "content_filter",
+    "tool_use": "tool_calls",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the request says about how its reply is to be read.
+
+    `names` are the client's tool names by wire name, where they differ. `local_stops` are the stop
+    sequences that Anthropic does not take.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    local_stops: tuple[str, ...] = ()
+    #: The request used the functions of old.
+    is_legacy: bool = False
+    #: The reply's thinking may be sent back in later turns.
+    keeps_thinking: bool = True
+    #: The answer is to be JSON without a code fence around it.
+    is_json: bool = False
+
+
+class MessageParser(ReplyParser):
+    """Parses one reply, which may take several messages when the model pauses its turn.
+
+    `is_paused`: the message that ended is to be sent back (`content`) for the model to go on; call
+    `resume` before feeding the next one. `is_done`: the reply is complete, whatever still comes.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._decoder = SSEDecoder()
+        self._text = _AnswerText(reading)
+        self._usage = UsageCount()
+        self._blocks: dict[int, ReplyBlock] = {}
+        self._content: list[JsonObject] = []
+        self._events: list[Event] = []
+        self._tool_calls = 0
+        self._thinking_blocks = 0
+        self._thinking_with_text = -1
+        self._stop_reason = ""
+        self._refusal = REFUSAL
+        self._has_bytes = False
+        self._has_started = False
+        self.is_paused = False
+        self.is_done = False
+        self._handlers: dict[str, Callable[[Mapping[str, Any]], None]] = {
+            "content_block_delta": self._take_delta,
+            "content_block_start": self._begin_block,
+            "content_block_stop": self._end_block,
+            "error": self._take_error,
+            "message_delta": self._take_message_delta,
+            "message_start": self._begin_message,
+            "message_stop": self._end_message,
+            "ping": self._take_ping,
+        }
+
+    @property
+    def content(self) -> list[JsonObject]:
+        """The content blocks of all messages so far, as Anthropic takes them back."""
+        blocks = [block.to_wire() for block in self._blocks.values()]
+        return self._content + [block for block in blocks if block is not None]
+
+    @override
+    def feed(self, data: bytes) -> Iterable[Event]:
+        self._has_bytes = self._has_bytes or bool(data)
+        for event in self._decoder.feed(data):
+            if self.is_done or self.is_paused:
+                break
+            if event.event == ":":
+                self._events.append(KeepAlive())
+            elif event.data != b"[DONE]":
+                self._take(event.data)
+        return self._given()
+
+    @override
+    def close(self) -> Iterable[Event]:
+        if self.is_done:
+            return ()
+        if self.is_paused:
+            self._finish()
+            return self._given()
+        if self._has_bytes and not self._has_started:
+            raise UpstreamInvalidResponse("The provider's reply is not an event stream.")
+        raise UpstreamDisconnected("The provider's reply ended before it was complete.")
+
+    def resume(self) -> None:
+        """Get ready for the message with which the model goes on."""
+        self._content = self.content
+        self._blocks = {}
+        self._decoder = SSEDecoder()
+        self._usage.begin_message()
+        self._stop_reason = ""
+        self.is_paused = False
+
+    def _given(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    def _take(self, data: bytes) -> None:
+        try:
+            event = orjson.loads(data)
+        except orjson.JSONDecodeError as exc:
+            raise UpstreamInvalidResponse("The provider's stream has an invalid event.") from exc
+        kind = event.get("type") if isinstance(event, dict) else None
+        # Anthropic adds types of events; those not known are to be ignored.
+        handler = self._handlers.get(kind) if isinstance(kind, str) else None
+        if handler is not None:
+            handler(event)
+
+    def _take_ping(self, event: Mapping[str, Any]) -> None:
+        self._events.append(KeepAlive())
+
+    def _take_error(self, event: Mapping[str, Any]) -> None:
+        raise error_from_event(event)
+
+    def _begin_message(self, event: Mapping[str, Any]) -> None:
+        message = _object(event, "message")
+        self._usage.take(message.get("usage"))
+        if self._has_started:
+            return
+        self._has_started = True
+        given = message.get("id")
+        tail = given.removeprefix("msg_") if isinstance(given, str) else ""
+        self._events.append(
+            Start(
+                id=f"chatcmpl-{tail}" if tail else None,
+                service_tier=service_tier_from_wire(message.get("usage")),
+            )
+        )
+        # Told early, so that a reply the client leaves is accounted for.
+        self._events.append(UsageReport(self._usage.total()))
+
+    def _begin_block(self, event: Mapping[str, Any]) -> None:
+        block = ReplyBlock(_object(event, "content_block"))
+        self._blocks[_index(event)] = block
+        if block.kind == "text":
+            self._add_text(block.begin_text("text"))
+        elif block.kind == "tool_use":
+            block.number = self._tool_calls
+            self._tool_calls += 1
+            name = block.begin_text("name")
+            self._events.append(
+                ToolCallDelta(
+                    index=block.number,
+                    id=block.begin_text("id") or None,
+                    name=self._reading.names.get(name, name),
+                )
+            )
+        elif block.kind in ("thinking", "redacted_thinking"):
+            block.number = self._thinking_blocks
+            self._thinking_blocks += 1
+            fields = {"type": block.kind}
+            for name in ("data",) if block.kind == "redacted_thinking" else ("thinking",):
+                fields[name] = block.begin_text(name)
+            if block.begin_text("signature"):
+                fields["signature"] = block.begin_text("signature")
+            self._add_thinking(block, fields)
+
+    def _take_delta(self, event: Mapping[str, Any]) -> None:
+        block = self._blocks.get(_index(event))
+        if block is None:
+            raise UpstreamInvalidResponse("The provider's stream adds to a block not begun.")
+        delta = _object(event, "delta")
+        kind = delta.get("type")
+        if kind == "citations_delta":
+            block.cite(_object(delta, "citation"))
+            return
+        text = block.take(delta)
+        if not text:
+            return
+        if kind == "text_delta":
+            self._add_text(text)
+        elif kind == "input_json_delta" and block.kind == "tool_use":
+            self._events.append(ToolCallDelta(index=block.number, arguments=text))
+        elif kind == "thinking_delta":
+            self._add_thinking(block, {"thinking": text})
+        elif kind == "signature_delta":
+            self._add_thinking(block, {"signature": text})
+
+    def _end_block(self, event: Mapping[str, Any]) -> None:
+        block = self._blocks.get(_index(event))
+        if block is None:
+            return
+        if block.kind == "tool_use" and not block.has_streamed_input:
+            given = block.begin.get("input")
+            arguments = orjson.dumps(given if isinstance(given, dict) else {}).decode()
+            self._events.append(ToolCallDelta(index=block.number, arguments=arguments))
+        elif block.kind == "text":
+            self._events += self._text.annotations(block)
+
+    def _take_message_delta(self, event: Mapping[str, Any]) -> None:
+        delta = _object(event, "delta")
+        reason = delta.get("stop_reason")
+        if isinstance(reason, str):
+            self._stop_reason = reason
+        explanation = _object(delta, "stop_details").get("explanation")
+        if isinstance(explanation, str) and explanation:
+            self._refusal = explanation
+        self._usage.take(event.get("usage"))
+
+    def _end_message(self, event: Mapping[str, Any]) -> None:
+        if self._stop_reason == "pause_turn" and self.content:
+            self.is_paused = True
+        else:
+            self._finish()
+
+    def _add_text(self, text: str) -> None:
+        passed = self._text.feed(text)
+        if passed:
+            self._events.append(TextDelta(passed))
+        if self._text.is_stopped:
+            # The rest is not waited for: it would be paid for and thrown away.
+            usage = self._usage.total(unreported_chars=self._text.seen_chars)
+            self._events += (UsageReport(usage), Finish("stop"))
+            self.is_done = True
+
+    def _add_thinking(self, block: ReplyBlock, fields: Mapping[str, str]) -> None:
+        text = fields.get("thinking")
+        if text:
+            if self._thinking_with_text not in (-1, block.number):
+                text = f"\n\n{text}"
+            self._thinking_with_text = block.number
+            self._events.append(ReasoningDelta(text))
+        if self._reading.keeps_thinking:
+            self._events.append(ThinkingBlockDelta(index=block.number, fields=fields))
+
+    def _finish(self) -> None:
+        rest = self._text.close()
+        if rest:
+            self._events.append(TextDelta(rest))
+        self._events.append(UsageReport(self._usage.total()))
+        reason = _FINISH_REASONS.get(self._stop_reason, "stop")
+        if reason == "content_filter":
+            self._events.append(RefusalDelta(self._refusal))
+        if reason == "tool_calls":
+            # Calls of the provider's own tools are none of the client's.
+            called: FinishReason = "function_call" if self._reading.is_legacy else "tool_calls"
+            reason = called if self._tool_calls else "stop"
+        self._events.append(Finish(reason))
+        self.is_done = True
+
+
+class _AnswerText:
+    """The answer's text on its way to the client: without its fence, up to a stop sequence."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._fence = FenceStripper() if reading.is_json else None
+        self._scanner = StopScanner(reading.local_stops)
+        self.seen_chars = 0
+        self._annotated_chars = 0
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._scanner.matched is not None
+
+    def feed(self, text: str) -> str:
+        """The text that may be sent on."""
+        self.seen_chars += len(text)
+        return self._scanner.feed(self._fence.feed(text) if self._fence else text)
+
+    def close(self) -> str:
+        """The text held back to the end."""
+        rest = self._scanner.feed(self._fence.close()) if self._fence else ""
+        return rest + self._scanner.close()
+
+    def annotations(self, block: ReplyBlock) -> list[Annotation]:
+        """The citations of web pages in a text block that just ended, as annotations of it."""
+        start, self._annotated_chars = self._annotated_chars, self.seen_chars
+        return [
+            Annotation(
+                {
+                    "type": "url_citation",
+                    "url_citation": {
+                        "start_index": start,
+                        "end_index": self.seen_chars,
+                        "title": citation.get("title") or "",
+                        "url": citation["url"],
+                    },
+                }
+            )
+            for citation in block.citations
+            if citation.get("type") == "web_search_result_location" and "url" in citation
+        ]
+
+
+def _object(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = parent.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _index(event: Mapping[str, Any]) -> int:
+    index = event.get("index")
+    return index if isinstance(index, int) else -1

@@ -1,0 +1,132 @@
+"""The composition root: the only place that joins the parts, and that knows all of them."""
+
+from __future__ import annotations
+
+import logging
+
+from flask_cors import CORS
+from typing_extensions import override
+
+from one_api import settings as settings_module
+from one_api._version import __version__
+from one_api.adapter.base import AdapterContext
+from one_api.deployment import Timeouts
+from one_api.gateway import Gateway, GatewayOptions
+from one_api.policy.auth import KeyRing
+from one_api.policy.limits import RateLimiter
+from one_api.registry import ModelRegistry
+from one_api.runtime import Drain, GatewayFlask, Services
+from one_api.runtime.asgi import ASGIBridge, BodyLimits
+from one_api.settings import Settings
+from one_api.upstream import Upstream
+from one_api.web.guard import Guard
+from one_api.web.health import health_blueprint
+from one_api.web.openai import openai_blueprint
+
+
+class _Services(Services):
+    """What starts and stops with the event loop."""
+
+    def __init__(self, upstream: Upstream, registry: ModelRegistry) -> None:
+        self._upstream = upstream
+        self._registry = registry
+
+    @override
+    async def start(self) -> None:
+        await self._upstream.open()
+        await self._registry.start()
+
+    @override
+    async def stop(self) -> None:
+        await self._registry.close()
+        await self._upstream.close()
+
+
+def load_registry(settings: Settings, upstream: Upstream) -> ModelRegistry:
+    """A registry with every installed adapter that `settings` allow, imported and built."""
+    registry = ModelRegistry(
+        timeouts=Timeouts(
+            connect_s=settings.connect_timeout_s,
+            first_content_s=settings.first_content_timeout_s,
+            idle_s=settings.idle_timeout_s,
+            total_s=settings.total_timeout_s,
+        ),
+        refresh_s=settings.models_refresh_s,
+    )
+
+    def context(name: str) -> AdapterContext:
+        return AdapterContext(
+            http=upstream,
+            logger=logging.getLogger(f"one_api.adapters.{name}"),
+            default_max_tokens=settings.max_tokens,
+        )
+
+    registry.load(
+        environment=settings_module.environment(),
+        context=context,
+        allowed=settings.one_api_adapters,
+    )
+    return registry
+
+
+def new_upstream() -> Upstream:
+    """The HTTP client that adapters share."""
+    return Upstream(user_agent=f"one_api/{__version__}")
+
+
+def create_app(
+    settings: Settings | None = None, *, registry: ModelRegistry | None = None
+) -> GatewayFlask:
+    """The gateway as a Flask application.
+
+    Without `settings` they come from the environment and `.env`. `registry` replaces the installed
+    adapters. Serve it with any WSGI server, or through `create_asgi_app`.
+    Raises: ConfigurationError.
+    """
+    settings = settings or Settings.load()
+    upstream = new_upstream()
+    registry = registry or load_registry(settings, upstream)
+    drain = Drain(settings.drain_timeout_s)
+    app = GatewayFlask(__name__, services=_Services(upstream, registry), drain=drain)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    gateway = Gateway(
+        registry,
+        GatewayOptions(
+            strict_params=settings.strict_params,
+            default_model=settings.default_model,
+            reasoning_field=settings.reasoning_field,
+        ),
+    )
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    limiter = (
+        RateLimiter(settings.rate_limit_requests, redis_url=redis_url)
+        if settings.rate_limit_enabled
+        else None
+    )
+    keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
+    Guard(keys, limiter, drain).install(app)
+    app.register_blueprint(health_blueprint(registry, drain, version=__version__))
+    app.register_blueprint(
+        openai_blueprint(gateway, registry, stream_open_after_s=settings.stream_open_after_s),
+        url_prefix=settings.api_prefix,
+    )
+    if settings.cors_origins:
+        CORS(
+            app,
+            origins=list(settings.cors_origins),
+            supports_credentials=False,
+            expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
+            max_age=600,
+        )
+    return app
+
+
+def create_asgi_app(
+    settings: Settings | None = None, *, registry: ModelRegistry | None = None
+) -> ASGIBridge:
+    """The gateway as an ASGI application; arguments as `create_app`."""
+    settings = settings or Settings.load()
+    limits = BodyLimits(max_bytes=settings.max_body_bytes, deadline_s=settings.body_timeout_s)
+    return ASGIBridge(create_app(settings, registry=registry), limits)

@@ -1,0 +1,239 @@
+"""The road of a request: from a checked request to bytes for the client, in typed steps.
+
+Each method has one duty, so that a traceback reads as the road. No provider is named here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from one_api.adapter.base import Call
+from one_api.converter import ReasoningField, ReplyForm, error_frame
+from one_api.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamTimeout
+from one_api.reply import ReplyBody, ReplyStream
+
+if TYPE_CHECKING:
+    from one_api.deployment import Deployment
+    from one_api.events import Event
+    from one_api.registry import ModelRegistry
+    from one_api.schemas.chat import ChatCompletionRequest
+
+logger = logging.getLogger(__name__)
+
+#: How long a finished upstream may take to end its body, so that its connection is kept, seconds.
+_LINGER_S = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """What the operator decided about replies.
+
+    `strict_params` refuses a parameter that would be dropped. `default_model` answers requests
+    that name none.
+    """
+
+    strict_params: bool = False
+    default_model: str | None = None
+    reasoning_field: ReasoningField = "both"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteReply:
+    """A whole reply: a JSON body and what the headers say of how it came about."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamedReply:
+    """A committed stream: close `chunks` when the client leaves; it never raises GatewayErrors."""
+
+    chunks: AsyncGenerator[bytes, None]
+    headers: dict[str, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """One deployment being asked."""
+
+    deployment: Deployment
+    call: Call
+    events: AsyncGenerator[Event, None]
+    number: int = 1
+    is_relinquished: bool = field(default=False)
+
+    def headers(self) -> dict[str, str]:
+        headers = {
+            "x-one-api-model": self.deployment.upstream_model,
+            "x-one-api-deployment": self.deployment.name,
+            "x-one-api-attempts": str(self.number),
+        }
+        if self.call.dropped:
+            headers["x-one-api-dropped-params"] = ",".join(sorted(self.call.dropped))
+        if self.call.degraded:
+            headers["x-one-api-degraded"] = ",".join(self.call.degraded)
+        return headers
+
+
+class Gateway:
+    """Answers chat requests through the adapters of a registry."""
+
+    def __init__(self, registry: ModelRegistry, options: GatewayOptions) -> None:
+        self._registry = registry
+        self._options = options
+
+    async def chat(
+        self, request: ChatCompletionRequest, *, request_id: str
+    ) -> CompleteReply | StreamedReply:
+        """Answer `request`, as a stream when it asks for one.
+
+        A stream is given once it has content: whatever fails before is raised.
+        Raises: GatewayError.
+        """
+        model = request.model or self._options.default_model
+        if model is None:
+            raise InvalidRequest(
+                "Missing required parameter: 'model'.",
+                param="model",
+                code="missing_required_parameter",
+            )
+        form = ReplyForm(
+            model=model,
+            include_usage=request.wants_usage_chunk,
+            functions=request.functions is not None,
+            reasoning_field=self._options.reasoning_field,
+        )
+        deployments = await self._registry.deployments_for(model)
+        attempt = self._begin(request, deployments[0], request_id)
+        try:
+            if request.wants_stream:
+                return await self._stream(request, form, attempt)
+            return await self._complete(form, attempt)
+        except GatewayError as exc:
+            _log_failure(attempt, request_id, exc)
+            raise
+        finally:
+            if not attempt.is_relinquished:
+                await attempt.events.aclose()
+
+    def _begin(
+        self, request: ChatCompletionRequest, deployment: Deployment, request_id: str
+    ) -> _Attempt:
+        """Settle what the deployment cannot do, then ask it; nothing is sent yet."""
+        adapter = self._registry.adapter(deployment.adapter)
+        strict = self._options.strict_params
+        policy = adapter.parameters(deployment.upstream_model)
+        call = Call(
+            model=deployment.upstream_model,
+            request_id=request_id,
+            timeouts=deployment.timeouts,
+            strict_params=strict,
+            dropped=list(policy.settle(request, strict=strict)),
+        )
+        events = _translated(adapter.generate_completion(request, call), deployment)
+        return _Attempt(deployment=deployment, call=call, events=events)
+
+    async def _complete(self, form: ReplyForm, attempt: _Attempt) -> CompleteReply:
+        reply = ReplyBody(form)
+        total_s = attempt.deployment.timeouts.total_s
+        try:
+            async with asyncio.timeout(total_s):
+                async for event in attempt.events:
+                    reply.take(event)
+        except TimeoutError as exc:
+            raise UpstreamTimeout(f"The model took longer than {total_s:g} s.") from exc
+        return CompleteReply(body=reply.close(), headers=attempt.headers())
+
+    async def _stream(
+        self, request: ChatCompletionRequest, form: ReplyForm, attempt: _Attempt
+    ) -> StreamedReply:
+        reply = ReplyStream(form, choices=request.n or 1)
+        first_s = attempt.deployment.timeouts.first_content_s
+        try:
+            async with asyncio.timeout(first_s):
+                head = await self._commit(reply, attempt)
+        except TimeoutError as exc:
+            raise UpstreamTimeout(f"The model did not begin within {first_s:g} s.") from exc
+        attempt.is_relinquished = True
+        return StreamedReply(chunks=_rest(head, reply, attempt), headers=attempt.headers())
+
+    async def _commit(self, reply: ReplyStream, attempt: _Attempt) -> bytes:
+        """Everything up to the first content.
+
+        A reply that ends before any is closed here, while its errors can still be an HTTP status.
+        """
+        head = b""
+        async for event in attempt.events:
+            head += reply.take(event)
+            if reply.is_committed:
+                return head
+        return head + reply.close()
+
+
+async def _rest(head: bytes, reply: ReplyStream, attempt: _Attempt) -> AsyncGenerator[bytes, None]:
+    """The stream from its first content to its end, or to an error told in-band."""
+    async with aclosing(attempt.events) as events:
+        try:
+            yield head
+            async for event in events:
+                data = reply.take(event)
+                if data:
+                    yield data
+                if reply.is_done:
+                    break
+            yield reply.close()
+        except GatewayError as exc:
+            _log_failure(attempt, attempt.call.request_id, exc)
+            yield error_frame(exc)
+            return
+        if reply.is_done:
+            await _finish_body(events)
+
+
+async def _finish_body(events: AsyncGenerator[Event, None]) -> None:
+    """Read the end of an upstream's body after its `[DONE]`: the connection can be used again."""
+    try:
+        async with asyncio.timeout(_LINGER_S):
+            async for _ in events:
+                pass
+    except (TimeoutError, GatewayError):
+        pass  # The answer is complete; only the connection is not kept.
+
+
+async def _translated(
+    events: AsyncIterator[Event], deployment: Deployment
+) -> AsyncGenerator[Event, None]:
+    """`events`, with whatever else an adapter raises turned into an UpstreamError."""
+    try:
+        if isinstance(events, AsyncGenerator):
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+        else:
+            async for event in events:
+                yield event
+    except GatewayError:
+        raise
+    except Exception as exc:
+        logger.exception("adapter %s raised while answering", deployment.adapter)
+        raise UpstreamError(
+            f"The adapter '{deployment.adapter}' failed; the log of the gateway says why."
+        ) from exc
+
+
+def _log_failure(attempt: _Attempt, request_id: str, exc: GatewayError) -> None:
+    logger.log(
+        logging.WARNING if exc.status >= 500 else logging.INFO,
+        "request %s: %s failed: %s %s: %s",
+        request_id,
+        attempt.deployment.name,
+        exc.status,
+        exc.code,
+        exc.message,
+    )

@@ -1,0 +1,136 @@
+"""The Flask application whose async views run on one event loop, whoever serves it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import flask
+from flask.sessions import NullSession, SecureCookieSessionInterface, SessionMixin
+from greenlet import getcurrent, greenlet
+from typing_extensions import override
+
+from one_api.runtime.drain import Drain
+from one_api.runtime.loop_thread import LoopThread
+from one_api.runtime.streaming import StreamingResponse
+
+
+class Services(Protocol):
+    """What lives on the event loop beside the requests."""
+
+    async def start(self) -> None:
+        """Begin; called once on the loop that will serve."""
+
+    async def stop(self) -> None:
+        """Give everything back; called once on the same loop."""
+
+
+class DispatchGreenlet(greenlet):
+    """Runs one Flask dispatch on the event loop; its parent awaits for it."""
+
+
+class _NoSessions(SecureCookieSessionInterface):
+    """API clients have no cookies: nothing to read, sign or write."""
+
+    @override
+    def open_session(self, app: flask.Flask, request: flask.Request) -> NullSession:
+        return self.make_null_session(app)
+
+    @override
+    def should_set_cookie(self, app: flask.Flask, session: SessionMixin) -> bool:
+        return False
+
+    @override
+    def save_session(
+        self, app: flask.Flask, session: SessionMixin, response: flask.Response
+    ) -> None:
+        """Nothing to save."""
+
+
+class GatewayFlask(flask.Flask):
+    """A Flask application that awaits.
+
+    `services` start with the first loop that serves and stop with it: on ASGI by the server's
+    lifespan, on WSGI with the loop thread. `close` ends the loop thread of this process, if any.
+    """
+
+    session_interface = _NoSessions()
+
+    def __init__(self, import_name: str, *, services: Services, drain: Drain) -> None:
+        super().__init__(import_name, static_folder=None, template_folder=None)
+        self.services = services
+        self.drain = drain
+        self._loop_thread = LoopThread(services)
+        self._started_on: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        """Start the services on the running loop, once.
+
+        Raises: RuntimeError when they already run on another one.
+        """
+        loop = asyncio.get_running_loop()
+        if self._started_on is loop:
+            return
+        if self._started_on is not None:
+            raise RuntimeError("this application is already served by another event loop")
+        self._started_on = loop
+        await self.services.start()
+
+    async def stop(self) -> None:
+        """Stop the services; `start` may follow."""
+        if self._started_on is not None:
+            self._started_on = None
+            await self.services.stop()
+
+    def close(self) -> None:
+        """Stop the loop thread and the services on it; for WSGI servers and tests."""
+        self._loop_thread.close()
+
+    @override
+    def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            current = getcurrent()
+            if isinstance(current, DispatchGreenlet):
+                parent = current.parent
+                assert parent is not None, "a dispatch greenlet always has one"  # noqa: S101
+                return parent.switch(func(*args, **kwargs))
+            return self._run_in_loop_thread(func(*args, **kwargs))
+
+        return run
+
+    def _run_in_loop_thread(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        # One conversation per request: all that a request awaits runs in one task, so that what a
+        # generator opened under a timeout or cancel scope is closed under the same one.
+        conversation = flask.g.get("one_api_conversation")
+        if conversation is None:
+            conversation = self._loop_thread.converse()
+            flask.g.one_api_conversation = conversation
+        result = conversation.run(coroutine)
+        if isinstance(result, StreamingResponse):
+            result.conversation = conversation
+        return result
+
+    @override
+    def do_teardown_request(self, *args: Any, **kwargs: Any) -> None:
+        super().do_teardown_request(*args, **kwargs)
+        conversation = flask.g.pop("one_api_conversation", None)
+        if conversation is not None and not conversation.is_streaming:
+            conversation.close()
+
+    def respond(self, environ: dict[str, Any]) -> flask.Response:
+        """The response to one request, as `wsgi_app` would make it but without sending it."""
+        context = self.request_context(environ)
+        error: BaseException | None = None
+        context.push()
+        try:
+            try:
+                return self.full_dispatch_request()
+            except Exception as exc:  # noqa: BLE001 - Flask's own seam for a bug in a view: a 500
+                error = exc
+                return self.handle_exception(exc)
+            except BaseException as exc:
+                error = exc
+                raise
+        finally:
+            context.pop(error)

@@ -1,0 +1,385 @@
+"""The ASGI side: each Flask dispatch runs in a greenlet on the server's own event loop.
+
+`async def` views await natively: Flask's `async_to_sync` switches to the parent greenlet, which
+awaits for them. No thread and no event loop per request.
+
+What the servers leave to the application is done here: a byte limit and a deadline for bodies,
+watching for clients that leave (`send` never tells), keep-alives for silent streams, and an
+orderly end when the process drains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import flask
+import orjson
+from greenlet import getcurrent
+
+from one_api.errors import GatewayError, InvalidRequest, RequestTimedOut, RequestTooLarge
+from one_api.errors import ShuttingDown as ShuttingDownError
+from one_api.runtime.application import DispatchGreenlet, GatewayFlask
+from one_api.runtime.streaming import OPENER, StreamingResponse
+
+logger = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+#: Key in the WSGI environment for an error found before Flask saw the request.
+REJECTED = "one_api.runtime.rejected"
+
+_HOST = re.compile(rb"[A-Za-z0-9.\-_]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
+
+
+class _ClientLeftError(Exception):
+    """The client closed its connection before its request was complete."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyLimits:
+    """What a request body may cost: bytes, and seconds until it is complete."""
+
+    max_bytes: int = 32 * 1024 * 1024
+    deadline_s: float = 30.0
+
+
+class ASGIBridge:
+    """An ASGI application around a `GatewayFlask`."""
+
+    def __init__(self, app: GatewayFlask, limits: BodyLimits | None = None) -> None:
+        self.app = app
+        self._limits = limits or BodyLimits()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event of the server."""
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.app.start()
+        except Exception as exc:
+            logger.exception("the gateway could not start")
+            await send({"type": "lifespan.startup.failed", "message": str(exc)})
+            return
+        self.app.drain.listen(asyncio.get_running_loop())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.app.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app.start()
+        rejected: GatewayError | None = None
+        headers: dict[str, str] = {}
+        body = b""
+        try:
+            headers = _environ_headers(scope["headers"])
+            body = await self._read_body(scope, receive)
+        except GatewayError as exc:
+            rejected = exc
+        except _ClientLeftError:
+            return
+        exchange = _Exchange(scope, send, self.app)
+        environ = _environ(scope, headers, body)
+        environ[OPENER] = exchange
+        if rejected is not None:
+            environ[REJECTED] = rejected
+        await exchange.run(environ, receive, is_body_read=rejected is None)
+
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole request body.
+
+        Raises: RequestTooLarge, RequestTimedOut, _ClientLeftError.
+        """
+        limit = self._limits.max_bytes
+        if _declared_length(scope["headers"]) > limit:
+            raise _too_large(limit)
+        message = await self._receive_body(receive)
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            pieces = [body]
+            size = len(body)
+            deadline = asyncio.get_running_loop().time() + self._limits.deadline_s
+            try:
+                async with asyncio.timeout_at(deadline):
+                    while message.get("more_body"):
+                        message = await self._receive_body(receive)
+                        pieces.append(message.get("body", b""))
+                        size += len(pieces[-1])
+                        if size > limit:
+                            raise _too_large(limit)
+            except TimeoutError as exc:
+                raise RequestTimedOut(
+                    f"The request body was not complete after {self._limits.deadline_s:g} s."
+                ) from exc
+            body = b"".join(pieces)
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+
+    async def _receive_body(self, receive: Receive) -> Message:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientLeftError
+        return message
+
+
+class _Exchange:
+    """One request and its response."""
+
+    def __init__(self, scope: Scope, send: Send, app: GatewayFlask) -> None:
+        self._scope = scope
+        self._send = send
+        self._app = app
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None, "ASGI servers run applications in tasks"  # noqa: S101
+        self._task: asyncio.Task[Any] = task
+        self._has_client_left = False
+        self._is_started = False
+        self._is_ended = False
+        self._sent_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._beats: set[asyncio.Task[None]] = set()
+
+    async def run(self, environ: dict[str, Any], receive: Receive, *, is_body_read: bool) -> None:
+        """Dispatch the request and send what comes of it."""
+        drain = self._app.drain
+        drain.enter(self._task)
+        watcher = self._loop.create_task(self._watch(receive)) if is_body_read else None
+        try:
+            await self._send_response(await self._dispatch(environ))
+        except asyncio.CancelledError:
+            if self._has_client_left:
+                self._task.uncancel()
+            elif drain.is_cut(self._task):
+                self._task.uncancel()
+                await self._send_response(_error_response(_cut_error()))
+            else:
+                raise
+        finally:
+            self._is_ended = True
+            self._stop_beating()
+            if watcher is not None:
+                watcher.cancel()
+            drain.leave(self._task)
+
+    async def _watch(self, receive: Receive) -> None:
+        """Cancel the request when the client leaves, before or after the first byte."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if not self._is_ended:
+            self._has_client_left = True
+            self._task.cancel()
+
+    async def _dispatch(self, environ: dict[str, Any]) -> flask.Response:
+        dispatch = DispatchGreenlet(self._app.respond)
+        # One context for the dispatch and for what it awaits: `flask.request` works in both.
+        dispatch.gr_context = getcurrent().gr_context
+        outcome = dispatch.switch(environ)
+        while not dispatch.dead:
+            try:
+                value = await outcome
+            except BaseException as exc:  # noqa: BLE001 - raised where the view awaits
+                outcome = dispatch.throw(exc)
+            else:
+                outcome = dispatch.switch(value)
+        response: flask.Response = outcome
+        return response
+
+    async def _send_response(self, response: flask.Response) -> None:
+        if isinstance(response, StreamingResponse) and response.chunks is not None:
+            await self._send_stream(response)
+            return
+        body = b"".join(response.iter_encoded())
+        response.close()
+        if self._is_started:
+            # The head of a stream is out already: the error is told inside it.
+            await self._end(b"data: " + body + b"\n\n")
+            return
+        is_bodyless = self._scope["method"] == "HEAD" or response.status_code in (204, 304)
+        response.headers["Content-Length"] = str(len(body))
+        await self._start(response)
+        await self._end(b"" if is_bodyless else body)
+
+    async def _send_stream(self, response: StreamingResponse) -> None:
+        chunks = response.chunks
+        assert chunks is not None, "checked by the caller"  # noqa: S101
+        async with aclosing(chunks):
+            if self._scope["method"] == "HEAD":
+                await self._start(response)
+                await self._end(b"")
+                return
+            try:
+                if not self._is_started:
+                    await self._start(response)
+                self._beat_every(response)
+                async for chunk in chunks:
+                    self._sent_at = self._loop.time()
+                    await self._send(
+                        {"type": "http.response.body", "body": chunk, "more_body": True}
+                    )
+            except asyncio.CancelledError:
+                if self._has_client_left or not self._app.drain.is_cut(self._task):
+                    raise
+                self._task.uncancel()
+                await self._end(response.cut_off)
+                return
+        await self._end(b"")
+
+    async def _start(self, response: flask.Response) -> None:
+        self._is_started = True
+        self._sent_at = self._loop.time()
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": response.status_code,
+                "headers": [
+                    (name.lower().encode("latin-1"), value.encode("latin-1"))
+                    for name, value in response.headers
+                ],
+            }
+        )
+
+    async def _end(self, body: bytes) -> None:
+        self._is_ended = True
+        self._stop_beating()
+        if self._beats:
+            await asyncio.wait(self._beats)
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    # Keep-alives run beside the stream, by one timer that looks at the time of the last send:
+    # a busy stream pays one assignment per piece.
+
+    def open_after(self, delay_s: float, response: StreamingResponse) -> None:
+        """Send the head of `response` and keep-alives unless the view returns within `delay_s`."""
+        self._timer = self._loop.call_later(delay_s, self._open, response)
+
+    def _open(self, response: StreamingResponse) -> None:
+        if not self._is_started and not self._is_ended:
+            self._spawn(self._start(response))
+            self._spawn(self._ping(response.keep_alive))
+            self._beat_every(response)
+
+    def _beat_every(self, response: StreamingResponse) -> None:
+        self._stop_beating()
+        if response.keep_alive:
+            self._timer = self._loop.call_later(response.keep_alive_s, self._beat, response)
+
+    def _beat(self, response: StreamingResponse) -> None:
+        if self._is_ended:
+            return
+        silent_s = self._loop.time() - self._sent_at
+        wait_s = response.keep_alive_s - silent_s
+        if wait_s <= 0:
+            self._spawn(self._ping(response.keep_alive))
+            wait_s = response.keep_alive_s
+        self._timer = self._loop.call_later(wait_s, self._beat, response)
+
+    def _stop_beating(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _spawn(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._beats.add(task)
+        task.add_done_callback(self._beats.discard)
+
+    async def _ping(self, data: bytes) -> None:
+        self._sent_at = self._loop.time()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+def _too_large(limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The request body is over the limit of {limit} bytes.")
+
+
+def _cut_error() -> ShuttingDownError:
+    return ShuttingDownError(
+        "The gateway is shutting down and could not finish this request; send it again.",
+        retry_after_s=1,
+    )
+
+
+def _error_response(error: GatewayError) -> flask.Response:
+    return flask.Response(
+        orjson.dumps(error.to_wire()),
+        status=error.status,
+        headers=error.headers(),
+        content_type="application/json",
+    )
+
+
+def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
+def _environ_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Request headers under their WSGI names.
+
+    Names with `_` are dropped: they would pass for names with `-`. Repeated ones are joined.
+    Raises: InvalidRequest for a Host that is absent, repeated or ill-formed.
+    """
+    environ: dict[str, str] = {}
+    hosts = []
+    for name, value in headers:
+        if b"_" in name:
+            continue
+        if name == b"host":
+            hosts.append(value)
+        key = name.decode("latin-1").upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+        text = value.decode("latin-1")
+        joint = "; " if key == "HTTP_COOKIE" else ","
+        environ[key] = f"{environ[key]}{joint}{text}" if key in environ else text
+    if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
+        raise InvalidRequest("The request needs exactly one well-formed Host header.")
+    return environ
+
+
+def _environ(scope: Scope, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+    """The WSGI environment of a request; its route comes from the ASGI path alone."""
+    server = scope.get("server") or ("localhost", 80)
+    client = scope.get("client")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": scope["path"].encode("utf-8").decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": server[0] or "localhost",
+        "SERVER_PORT": str(server[1] or 80),
+        "SERVER_PROTOCOL": f"HTTP/{scope.get('http_version', '1.1')}",
+        "REMOTE_ADDR": client[0] if client else "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.get("scheme", "http"),
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.input_terminated": True,
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    environ.update(headers)
+    environ["CONTENT_LENGTH"] = str(len(body))
+    return environ

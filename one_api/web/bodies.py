@@ -1,0 +1,27 @@
+"""Request bodies as JSON values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+import orjson
+
+from one_api.errors import InvalidRequest, UnsupportedMediaType
+
+
+def json_body() -> Any:
+    """The decoded JSON body of the current request, whatever its content type says.
+
+    Raises: InvalidRequest for what is not JSON; UnsupportedMediaType for a compressed body.
+    """
+    encoding = flask.request.headers.get("Content-Encoding", "identity").lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType("Send the request body without Content-Encoding.")
+    data = flask.request.get_data(cache=True)
+    if not data.strip():
+        raise InvalidRequest("The request body is empty; a JSON object is needed.")
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as exc:
+        raise InvalidRequest(f"The request body is not valid JSON: {exc}.") from exc

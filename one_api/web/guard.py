@@ -1,0 +1,134 @@
+"""What happens to every request before its view and to every response after it.
+
+Order: an error the runtime found, draining, the API key, the rate limit. Every route needs a key
+unless its endpoint is listed in `PUBLIC`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+
+import flask
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from one_api import errors
+from one_api.converter import random_id
+from one_api.errors import GatewayError, InternalError, ShuttingDown
+from one_api.policy.auth import ApiKey, KeyRing, bearer_token
+from one_api.policy.limits import RateLimiter
+from one_api.runtime import Drain
+from one_api.runtime.asgi import REJECTED
+from one_api.web.responses import error_response
+
+logger = logging.getLogger(__name__)
+
+#: Endpoints that anybody may ask: they tell nothing about keys, models or providers' secrets.
+PUBLIC = frozenset({"health.index", "health.alive", "health.ready"})
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,64}")
+
+
+class Guard:
+    """Admission for one application; `install` hooks it in."""
+
+    def __init__(self, keys: KeyRing, limiter: RateLimiter | None, drain: Drain) -> None:
+        self._keys = keys
+        self._limiter = limiter
+        self._drain = drain
+
+    def install(self, app: flask.Flask) -> None:
+        """Hook into every request, response and error of `app`."""
+        app.before_request(self._begin)
+        app.before_request(self._read_body)
+        if self._limiter is not None:
+            app.before_request(self._limit)
+        app.after_request(self._finish)
+        app.register_error_handler(GatewayError, _on_gateway_error)
+        app.register_error_handler(HTTPException, _on_http_exception)
+        app.register_error_handler(Exception, _on_bug)
+
+    def _begin(self) -> None:
+        flask.g.started = time.perf_counter()
+        given = flask.request.headers.get("x-request-id", "")
+        is_sound = _REQUEST_ID.fullmatch(given) is not None
+        flask.g.request_id = given if is_sound else random_id("req_", 32)
+        rejected: GatewayError | None = flask.request.environ.get(REJECTED)
+        if rejected is not None:
+            raise rejected
+        if flask.request.endpoint in PUBLIC or flask.request.method == "OPTIONS":
+            flask.g.caller = None
+            return
+        if self._drain.is_draining:
+            raise ShuttingDown("The gateway is shutting down; send this again.", retry_after_s=1)
+        if flask.request.routing_exception is not None:
+            flask.g.caller = None  # Nothing is there to protect: a 404 or 405 follows.
+            return
+        flask.g.caller = self._keys.authenticate(
+            bearer_token(flask.request.headers.get("Authorization")),
+            fallback_id=flask.request.remote_addr or "local",
+        )
+
+    def _read_body(self) -> None:
+        # On WSGI this is still the worker's thread: a slow body must not hold the loop.
+        if flask.request.endpoint is not None:
+            flask.request.get_data(cache=True)
+
+    async def _limit(self) -> None:
+        caller: ApiKey | None = flask.g.caller
+        if caller is not None and self._limiter is not None:
+            flask.g.limit_headers = await self._limiter.admit(caller.id)
+
+    def _finish(self, response: flask.Response) -> flask.Response:
+        headers = response.headers
+        headers["x-request-id"] = flask.g.request_id
+        headers["openai-version"] = "2020-10-01"
+        headers["openai-processing-ms"] = str(int((time.perf_counter() - flask.g.started) * 1000))
+        headers["X-Content-Type-Options"] = "nosniff"
+        for name, value in flask.g.get("limit_headers", {}).items():
+            headers.setdefault(name, value)
+        if self._drain.is_draining and flask.request.environ["SERVER_PROTOCOL"] == "HTTP/1.1":
+            headers["Connection"] = "close"
+        return response
+
+
+def _on_gateway_error(error: GatewayError) -> flask.Response:
+    return error_response(error)
+
+
+def _on_http_exception(error: HTTPException) -> flask.Response:
+    return error_response(_translated(error))
+
+
+def _on_bug(error: Exception) -> flask.Response:
+    logger.error("request %s failed", flask.g.get("request_id"), exc_info=error)
+    return error_response(
+        InternalError(
+            "The gateway failed on this request; its log has the details under the request id "
+            f"{flask.g.get('request_id')}."
+        )
+    )
+
+
+def _translated(error: HTTPException) -> GatewayError:
+    """What werkzeug found, in our terms."""
+    path, method = flask.request.path, flask.request.method
+    if isinstance(error, MethodNotAllowed):
+        return errors.MethodNotAllowed(
+            f"{method} is not allowed for {path}.", allowed=tuple(error.valid_methods or ())
+        )
+    match error.code:
+        case 404:
+            return errors.NotFound(f"Unknown request URL: {method} {path}.")
+        case 408:
+            return errors.RequestTimedOut("The request body did not arrive in time.")
+        case 413:
+            limit = flask.request.max_content_length
+            return errors.RequestTooLarge(f"The request body is over the limit of {limit} bytes.")
+        case 415:
+            return errors.UnsupportedMediaType("Send the request body as application/json.")
+        case code if code is not None and 400 <= code < 500:
+            return errors.InvalidRequest(error.description or "The request is malformed.")
+        case _:
+            return InternalError("The gateway failed on this request.")

@@ -1,0 +1,79 @@
+"""The OpenAI door: `/v1/models` and `/v1/chat/completions`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import flask
+
+from one_api.gateway import Gateway
+from one_api.registry import ModelRegistry, RegisteredModel
+from one_api.runtime import open_early
+from one_api.schemas import JsonObject
+from one_api.schemas.chat import ChatCompletionRequest
+from one_api.web.bodies import json_body
+from one_api.web.responses import event_stream, json_response, reply_response
+
+
+def openai_blueprint(
+    gateway: Gateway, registry: ModelRegistry, *, stream_open_after_s: float
+) -> flask.Blueprint:
+    """The routes below the API prefix.
+
+    After `stream_open_after_s` seconds without content a stream's head is sent all the same, so
+    that no proxy gives up on it; 0 never does that.
+    """
+    blueprint = flask.Blueprint("openai", __name__)
+
+    @blueprint.get("/models")
+    async def list_models() -> flask.Response:
+        models = [model_to_wire(model) for model in await registry.list_all_models()]
+        return json_response(
+            {
+                "object": "list",
+                "data": models,
+                "has_more": False,
+                "first_id": models[0]["id"] if models else None,
+                "last_id": models[-1]["id"] if models else None,
+            }
+        )
+
+    @blueprint.get("/models/<path:model_id>")
+    async def get_model(model_id: str) -> flask.Response:
+        return json_response(model_to_wire(await registry.get_model_info(model_id)))
+
+    @blueprint.post("/chat/completions")
+    async def chat_completions() -> flask.Response:
+        request = ChatCompletionRequest.from_wire(json_body())
+        if request.wants_stream and stream_open_after_s:
+            _open_early(stream_open_after_s)
+        return reply_response(await gateway.chat(request, request_id=flask.g.request_id))
+
+    return blueprint
+
+
+def model_to_wire(model: RegisteredModel) -> JsonObject:
+    """One model in a form that OpenAI's and Anthropic's SDKs both read."""
+    info = model.info
+    wire: JsonObject = {
+        "id": model.id,
+        "object": "model",
+        "created": info.created,
+        "owned_by": info.owned_by,
+        "type": "model",
+        "display_name": info.display_name or model.id,
+        "created_at": datetime.fromtimestamp(info.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "adapter": model.adapter,
+    }
+    if info.context_window is not None:
+        wire["context_window"] = info.context_window
+    if info.max_completion_tokens is not None:
+        wire["max_completion_tokens"] = info.max_completion_tokens
+    return wire
+
+
+def _open_early(delay_s: float) -> None:
+    head = event_stream(None)
+    # The same headers that the real response will get (CORS, request id).
+    flask.current_app.process_response(head)
+    open_early(flask.request.environ, delay_s, head)

@@ -1,0 +1,60 @@
+"""Replies and errors as Flask responses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flask
+import orjson
+
+from one_api.converter import PING, error_frame
+from one_api.errors import GatewayError, ShuttingDown
+from one_api.gateway import CompleteReply, StreamedReply
+from one_api.runtime import StreamingResponse
+
+#: Seconds of silence after which a stream gets a comment, so that no proxy cuts it.
+KEEP_ALIVE_S = 15.0
+
+_CUT_OFF = error_frame(
+    ShuttingDown("The gateway is shutting down and could not finish this reply; ask again.")
+)
+
+
+def json_response(
+    body: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> flask.Response:
+    """`body` as JSON; bytes are taken to be JSON already."""
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    response = flask.Response(data, status=status, content_type="application/json")
+    response.headers.extend(headers or {})
+    return response
+
+
+def error_response(error: GatewayError) -> flask.Response:
+    """`error` in OpenAI's format with its status and headers."""
+    return json_response(error.to_wire(), error.status, error.headers())
+
+
+def reply_response(reply: CompleteReply | StreamedReply) -> flask.Response:
+    """A gateway's reply as JSON or as server-sent events."""
+    if isinstance(reply, CompleteReply):
+        return json_response(reply.body, headers=reply.headers)
+    response = event_stream(reply.chunks)
+    response.headers.extend(reply.headers)
+    return response
+
+
+def event_stream(chunks: Any) -> StreamingResponse:
+    """A server-sent stream of `chunks`; without chunks, its head alone."""
+    response = StreamingResponse(
+        chunks,
+        content_type="text/event-stream; charset=utf-8",
+        keep_alive=PING,
+        keep_alive_s=KEEP_ALIVE_S,
+        cut_off=_CUT_OFF,
+    )
+    response.headers["Cache-Control"] = "no-cache"
+    # nginx buffers responses of upstreams unless told not to.
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
