@@ -14,6 +14,9 @@
 
 ARG PYTHON_VERSION=3.13
 
+# Debian's packages are not pinned: its mirrors keep only the newest of each.
+# hadolint global ignore=DL3008
+
 # --- Build: a virtual environment in /opt/one-api, made by tools that stay behind ----------------
 FROM python:${PYTHON_VERSION}-slim-trixie AS build
 ARG WITH_LLAMACPP=0
@@ -60,9 +63,10 @@ FROM python:${PYTHON_VERSION}-slim-trixie
 ARG WITH_LLAMACPP=0
 
 # libgomp1 is llama.cpp's thread pool.
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates \
-         $([ "$WITH_LLAMACPP" = 1 ] && echo libgomp1) \
+RUN set -- ca-certificates; \
+    if [ "$WITH_LLAMACPP" = 1 ]; then set -- "$@" libgomp1; fi; \
+    apt-get update \
+    && apt-get install --yes --no-install-recommends "$@" \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /data --create-home one-api \
     && mkdir /models

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from one_api.adapter import UnsupportedParameter
 
+from one_api.adapter import UnsupportedParameter
 from one_api_claude.cache_control import cache_control_of
 from one_api_claude.media import document_block, image_block
 

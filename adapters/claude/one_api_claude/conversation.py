@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from one_api.adapter import InvalidRequest, UnsupportedParameter
-
 from one_api_claude.blocks import (
     NO_CONTENT,
     text_block,

@@ -71,6 +71,7 @@ class MessageParser(ReplyParser):
 
     `is_paused`: the message that ended is to be sent back (`content`) for the model to go on; call
     `resume` before feeding the next one. `is_done`: the reply is complete, whatever still comes.
+    `is_stopped`: it is complete because of a stop sequence, and more would come.
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -100,6 +101,11 @@ class MessageParser(ReplyParser):
             "message_stop": self._end_message,
             "ping": self._take_ping,
         }
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a stop sequence of `Reading.local_stops` ended the reply."""
+        return self._text.is_stopped
 
     @property
     def content(self) -> list[JsonObject]:

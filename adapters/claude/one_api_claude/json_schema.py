@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
+
 from one_api.adapter import JsonObject
 
 FORMATS: Final = frozenset(

@@ -15,42 +15,43 @@ from one_api_claude.capabilities import ModelCapabilities
 #: Fields of `ModelCapabilities` with their true values.
 Lesson = Mapping[str, Any]
 
+# Matched at the beginning: further on a message may quote what a client wrote, and no client may
+# teach something about a model that others use.
 _SIGNATURE = re.compile(
-    r"signature\W+in\W+thinking|thinking\W+(?:or\W+redacted_thinking\W+)?blocks .*cannot be modified",
-    re.I | re.S,
+    r".{0,80}signature\W+in\W+thinking|.{0,80}thinking\W.{0,40}blocks .{0,80}cannot be modified",
+    re.I,
 )
-_BOTH_SAMPLING = re.compile(r"temperature.*top_p.*cannot both", re.I | re.S)
+_BOTH_SAMPLING = re.compile(r"\W?temperature\b.{0,20}top_p\W+cannot both", re.I)
 _SAMPLING = re.compile(
-    r"\b(?:temperature|top_p)\b.*(?:deprecated|not supported|not permitted|may only be set)",
-    re.I | re.S,
+    r"\W?(?:temperature|top_p)\b.{0,20}(?:is deprecated|not supported|not permitted)", re.I
 )
-_FORCED = re.compile(r"tool_choice\b.*not supported", re.I | re.S)
-_FORCED_THINKING = re.compile(r"thinking.*tool_choice.*forces|tool_choice.*thinking", re.I | re.S)
-_PREFILL = re.compile(r"(?:assistant message )?prefill", re.I)
+_FORCED = re.compile(r"tool_choice\b.{0,60}not supported", re.I)
+_FORCED_THINKING = re.compile(r"thinking may not be enabled when tool_choice", re.I)
+_PREFILL = re.compile(r"this model does not support assistant message prefill", re.I)
 _THINKING = re.compile(
-    r"\bthinking\b.*(?:not supported|does not support|unsupported|not permitted|not available|"
-    r"does not match any of the expected tags)"
-    r"|(?:does not support|unsupported).*\bthinking\b",
-    re.I | re.S,
+    r"this model does not support (?:\w+ )?thinking"
+    r"|\W?(?:thinking\.type|thinking|(?:adaptive|extended|manual) thinking)\b.{0,60}"
+    r"(?:not supported|not available|does not match any of the expected tags)",
+    re.I,
 )
-_EFFORT = re.compile(r"\beffort\b", re.I)
+_EFFORT = re.compile(
+    r"this model does not support .{0,30}effort|.{0,40}\beffort\b.{0,60}not supported", re.I
+)
 _STRUCTURED = re.compile(
-    r"(?:output_config\.format|output_format|structured outputs?|\bstrict\b)"
-    r".*(?:not supported|not permitted|unsupported)"
-    r"|does not support (?:output_config\.format|output_format|structured outputs?|strict)",
-    re.I | re.S,
+    r"this model does not support (?:\w+ )?(?:structured outputs?|output_config\.format|strict)"
+    r"|.{0,20}(?:output_config\.format|structured outputs?|\bstrict)\W.{0,20}not supported .{0,10}"
+    r"this model",
+    re.I,
 )
 _SYSTEM_ROLE = re.compile(
-    r"role.*(?:Input should be 'user' or 'assistant'|unexpected role .?system)|"
-    r"system.*(?:role|message).*not supported",
-    re.I | re.S,
+    r"messages\.\d+\.role: |.{0,20}role \W?system\W?.{0,40}not supported", re.I
 )
 _MAX_TOKENS = re.compile(r"max_tokens: \d+ > (\d+)")
 
 
 def tells_of_foreign_thinking(message: str) -> bool:
     """Whether the provider cannot place the signed thinking of an earlier turn."""
-    return _SIGNATURE.search(message) is not None
+    return _SIGNATURE.match(message) is not None
 
 
 def lesson_of(
@@ -65,7 +66,7 @@ def lesson_of(
 
 
 def _about_limit(message: str, body: Mapping[str, Any], _: ModelCapabilities) -> Lesson | None:
-    found = _MAX_TOKENS.search(message)
+    found = _MAX_TOKENS.match(message)
     limit = int(found[1]) if found else 0
     return {"max_tokens": limit} if 0 < limit < body["max_tokens"] else None
 
@@ -73,9 +74,9 @@ def _about_limit(message: str, body: Mapping[str, Any], _: ModelCapabilities) ->
 def _about_sampling(message: str, body: Mapping[str, Any], _: ModelCapabilities) -> Lesson | None:
     if not {"temperature", "top_p"} & body.keys():
         return None
-    if _BOTH_SAMPLING.search(message):
+    if _BOTH_SAMPLING.match(message):
         return {"sampling": "one"}
-    return {"sampling": "none"} if _SAMPLING.search(message) else None
+    return {"sampling": "none"} if _SAMPLING.match(message) else None
 
 
 def _about_forced_tools(
@@ -83,21 +84,21 @@ def _about_forced_tools(
 ) -> Lesson | None:
     if body.get("tool_choice", {}).get("type") not in ("any", "tool"):
         return None
-    if _FORCED.search(message):
+    if _FORCED.match(message):
         return {"forced_tools": False}
-    return {"forced_tools_with_thinking": False} if _FORCED_THINKING.search(message) else None
+    return {"forced_tools_with_thinking": False} if _FORCED_THINKING.match(message) else None
 
 
 def _about_prefill(message: str, body: Mapping[str, Any], _: ModelCapabilities) -> Lesson | None:
     is_prefill = body["messages"][-1]["role"] == "assistant"
-    return {"prefill": False} if is_prefill and _PREFILL.search(message) else None
+    return {"prefill": False} if is_prefill and _PREFILL.match(message) else None
 
 
 def _about_effort(
     message: str, body: Mapping[str, Any], capabilities: ModelCapabilities
 ) -> Lesson | None:
     sent = body.get("output_config", {}).get("effort")
-    if sent is None or not _EFFORT.search(message):
+    if sent is None or not _EFFORT.match(message):
         return None
     if re.search(rf"\b{sent}\b", message):
         return {"efforts": capabilities.efforts - {sent}}
@@ -108,28 +109,26 @@ def _about_format(message: str, body: Mapping[str, Any], _: ModelCapabilities) -
     is_sent = "format" in body.get("output_config", {}) or any(
         tool.get("strict") for tool in body.get("tools", ())
     )
-    return {"structured_outputs": False} if is_sent and _STRUCTURED.search(message) else None
+    return {"structured_outputs": False} if is_sent and _STRUCTURED.match(message) else None
 
 
 def _about_thinking(
     message: str, body: Mapping[str, Any], capabilities: ModelCapabilities
 ) -> Lesson | None:
     sent = body.get("thinking", {}).get("type")
-    if sent is None or not _THINKING.search(message):
+    if sent is None or not _THINKING.match(message):
         return None
     types = capabilities.thinking - {sent}
-    # Their texts name the type to use instead.
-    for other in ("adaptive", "enabled"):
-        if other != sent and re.search(rf"use\W.{{0,40}}\b{other}\b", message, re.I):
-            types |= {other}
-    return {"thinking": types}
+    # The text names the type to use instead.
+    told = {other for other in ("adaptive", "enabled") if re.search(rf"\b{other}\b", message)}
+    return {"thinking": types | (told - {sent})}
 
 
 def _about_system_role(
     message: str, body: Mapping[str, Any], _: ModelCapabilities
 ) -> Lesson | None:
     is_sent = any(turn["role"] == "system" for turn in body["messages"])
-    return {"mid_system": False} if is_sent and _SYSTEM_ROLE.search(message) else None
+    return {"mid_system": False} if is_sent and _SYSTEM_ROLE.match(message) else None
 
 
 _TEACHERS: Final[
@@ -139,8 +138,8 @@ _TEACHERS: Final[
     _about_sampling,
     _about_forced_tools,
     _about_prefill,
+    _about_thinking,
     _about_effort,
     _about_format,
-    _about_thinking,
     _about_system_role,
 )

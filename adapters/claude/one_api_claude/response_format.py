@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from one_api.adapter import Call, ChatCompletionRequest, InvalidRequest
 
+from one_api.adapter import Call, ChatCompletionRequest, InvalidRequest
 from one_api_claude.capabilities import ModelCapabilities
 from one_api_claude.json_schema import NotExpressible, SchemaBudget, enforceable
 from one_api_claude.losses import degrade

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from one_api.adapter import AdapterSettings, normalise_base_url
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from typing_extensions import override
+
+from one_api.adapter import AdapterSettings, normalise_base_url
 
 DEFAULT_BASE_URL = "https://api.anthropic.com/v1"
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from one_api.adapter import Call, ChatCompletionRequest, InvalidRequest
-
 from one_api_claude.capabilities import Effort, ModelCapabilities
 from one_api_claude.losses import drop
 

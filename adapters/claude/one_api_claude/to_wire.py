@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
-from one_api.adapter import Call, ChatCompletionRequest, InvalidRequest
 
+from one_api.adapter import Call, ChatCompletionRequest, InvalidRequest
 from one_api_claude.cache_control import limit_breakpoints
 from one_api_claude.capabilities import ModelCapabilities
 from one_api_claude.conversation import Conversation, conversation_to_wire

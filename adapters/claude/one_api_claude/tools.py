@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from one_api.adapter import Call, ChatCompletionRequest, InvalidRequest, UnsupportedParameter
-
 from one_api_claude.cache_control import cache_control_of
 from one_api_claude.capabilities import ModelCapabilities
 from one_api_claude.identifiers import name_to_wire
@@ -69,8 +68,9 @@ def tools_to_wire(
     wish = _wish(request)
     if not definitions:
         if wish.mode == "required":
+            param = "tool_choice" if request.function_call is None else "function_call"
             raise InvalidRequest(
-                "'tool_choice' needs 'tools'.", param="tool_choice", code="invalid_value"
+                f"'{param}' names a tool but none is given.", param=param, code="invalid_value"
             )
         return Tooling()
     wish = _checked(wish, {function["name"] for _, function in definitions})
@@ -114,7 +114,7 @@ def _definitions(
 
 def _wish(request: ChatCompletionRequest) -> Wish:
     choice: Any = request.tool_choice
-    if request.functions is not None and request.function_call is not None:
+    if request.function_call is not None:
         choice = request.function_call
         if isinstance(choice, Mapping):
             return Wish("required", named=choice["name"])

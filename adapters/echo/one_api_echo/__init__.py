@@ -63,9 +63,7 @@ class EchoAdapter(BaseModelAdapter):
         if call.model != "echo":
             raise ModelNotFound(f"The model '{call.model}' does not exist.", param="model")
         prompt_tokens = sum(len(_words(_text(m.get("content")))) for m in request.messages)
-        said = next(
-            (_text(m["content"]) for m in reversed(request.messages) if m["role"] == "user"), ""
-        )
+        asked = [_text(m["content"]) for m in request.messages if m["role"] == "user"]
         yield Start()
         tool = _tool_to_call(request)
         if tool is not None:
@@ -73,7 +71,7 @@ class EchoAdapter(BaseModelAdapter):
             yield Finish("tool_calls")
             yield UsageReport(Usage(prompt_tokens=prompt_tokens, completion_tokens=1))
             return
-        words = _words(said)
+        words = _words(asked[-1] if asked else "")
         told = words[: request.completion_limit]
         for word in told:
             await asyncio.sleep(self.settings.delay_ms / 1000)

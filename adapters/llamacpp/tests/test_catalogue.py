@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
+import pytest
+
+from one_api.adapter import ModelInfo
+from one_api_llamacpp.catalogue import Catalogue
+
+LOGGER = logging.getLogger("one_api.tests.catalogue")
+Write = Callable[..., Path]
+
+
+def ids(catalogue: Catalogue) -> list[str]:
+    return [model.id for model in catalogue.scan()]
+
+
+def test_ids_are_file_stems_in_order(models: Path, write_model: Write) -> None:
+    for name in ("qwen3-8b.Q4_K_M", "Llama 3", "phi"):
+        write_model(name)
+    (models / "README.md").write_text("no model")
+    assert ["Llama 3", "phi", "qwen3-8b.Q4_K_M"] == ids(Catalogue(models, LOGGER))
+
+
+@pytest.mark.parametrize(
+    "name", ["mmproj-f16", ".hidden", "big-00002-of-00003", "big-00003-of-00003"]
+)
+def test_files_that_are_no_model_by_themselves_are_left_out(
+    models: Path, write_model: Write, name: str
+) -> None:
+    write_model(name)
+    write_model("big-00001-of-00003")
+    assert ["big-00001-of-00003"] == ids(Catalogue(models, LOGGER))
+
+
+@pytest.mark.parametrize(("architecture", "kind"), [("clip", "model"), ("llama", "adapter")])
+def test_image_encoders_and_adapters_are_known_by_their_header(
+    models: Path, architecture: str, kind: str
+) -> None:
+    writer = gguf.GGUFWriter(models / "other.gguf", architecture)
+    writer.add_type(kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    assert [] == ids(Catalogue(models, LOGGER))
+
+
+def test_info_has_name_time_and_the_smaller_context(models: Path, write_model: Write) -> None:
+    os.utime(write_model("small", context=300), (1000, 1000))
+    (small,) = Catalogue(models, LOGGER).scan()
+    assert small.to_info(8192) == ModelInfo(
+        id="small", owned_by="local", created=1000, display_name="small", context_window=300
+    )
+    assert 256 == small.to_info(256).context_window
+
+
+def test_a_missing_directory_has_no_models_and_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalogue = Catalogue(tmp_path / "nowhere", LOGGER)
+    assert [] == ids(catalogue) == ids(catalogue)
+    (record,) = caplog.records
+    assert "WARNING" == record.levelname
+    assert "LOCAL_MODELS_DIR" in record.message
+    assert "No such file or directory" in record.message
+
+
+def test_a_directory_that_appears_later_is_found(tmp_path: Path, write_model: Write) -> None:
+    late = tmp_path / "late"
+    catalogue = Catalogue(late, LOGGER)
+    assert [] == ids(catalogue)
+    late.mkdir()
+    write_model("one").rename(late / "one.gguf")
+    assert ["one"] == ids(catalogue)
+
+
+def test_links_may_point_about_inside_the_directory_only(
+    tmp_path: Path, models: Path, write_model: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    outside = write_model("secret").rename(tmp_path / "secret.gguf")
+    inside = write_model("real")
+    (models / "alias.gguf").symlink_to(inside)
+    (models / "escape.gguf").symlink_to(outside)
+    (models / "dotted.gguf").symlink_to(Path("..") / "secret.gguf")
+    (models / "dangling.gguf").symlink_to(models / "gone.gguf")
+    catalogue = Catalogue(models, LOGGER)
+    assert ["alias", "real"] == ids(catalogue) == ids(catalogue)
+    assert [
+        "Ignoring local model file 'dangling.gguf': No such file or directory",
+        "Ignoring local model file 'dotted.gguf': it is a link that leads out of the directory",
+        "Ignoring local model file 'escape.gguf': it is a link that leads out of the directory",
+    ] == [record.message for record in caplog.records]
+
+
+def test_the_directory_itself_may_be_a_link(tmp_path: Path, write_model: Write) -> None:
+    write_model("one")
+    (tmp_path / "link").symlink_to(tmp_path / "models")
+    assert ["one"] == ids(Catalogue(tmp_path / "link", LOGGER))
+
+
+def test_a_damaged_file_is_told_once_and_listed_when_it_is_whole(
+    models: Path, write_model: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_model("coming")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1000])
+    catalogue = Catalogue(models, LOGGER)
+    assert [] == ids(catalogue) == ids(catalogue)
+    (record,) = caplog.records
+    assert f"'coming.gguf': it is cut off: {len(whole) - 1000} bytes of {len(whole)}" in (
+        record.message
+    )
+    path.write_bytes(whole)
+    assert ["coming"] == ids(catalogue)
+
+
+def test_what_is_no_regular_file_is_never_opened(
+    models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(models / "pipe.gguf")
+    (models / "directory.gguf").mkdir()
+    assert [] == ids(Catalogue(models, LOGGER))
+    assert 2 == sum("not a regular file" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    ["../models/one", "one.gguf", "./one", "/etc/passwd", "", "one\0", "ONE"],
+)
+def test_an_id_is_looked_up_never_turned_into_a_path(
+    models: Path, write_model: Write, model_id: str
+) -> None:
+    write_model("one")
+    catalogue = Catalogue(models, LOGGER)
+    assert catalogue.find("one") is not None
+    assert catalogue.find(model_id) is None

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from one_api.adapter import InvalidRequest
+from one_api_llamacpp.sampling import Sampling
+from tests.local_models import make_request
+
+
+def test_without_parameters_the_models_own_distribution_is_sampled() -> None:
+    sampling = Sampling.from_request(make_request(), 300)
+    assert Sampling(seed=sampling.seed) == sampling
+    assert (1.0, 1.0, 0, 0.0) == (
+        sampling.temperature,
+        sampling.top_p,
+        sampling.top_k,
+        sampling.min_p,
+    )
+
+
+def test_parameters_are_taken_over() -> None:
+    request = make_request(
+        temperature=0,
+        top_p=0.5,
+        top_k=7,
+        min_p=0.1,
+        frequency_penalty=-1,
+        presence_penalty=2,
+        logit_bias={"299": -100},
+        seed=42,
+    )
+    assert Sampling(
+        temperature=0,
+        top_p=0.5,
+        top_k=7,
+        min_p=0.1,
+        frequency_penalty=-1,
+        presence_penalty=2,
+        logit_bias={299: -100},
+        seed=42,
+    ) == Sampling.from_request(request, 300)
+
+
+def test_requests_without_seed_get_different_ones() -> None:
+    seeds = {Sampling.from_request(make_request(), 300).seed for _ in range(8)}
+    assert len(seeds) > 1
+
+
+@pytest.mark.parametrize("seed", [-(2**63), -1, 2**32 - 1, 2**63 - 1])
+def test_any_seed_fits_llama_cpp_and_never_means_random(seed: int) -> None:
+    assert 0 <= Sampling.from_request(make_request(seed=seed), 300).seed < 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("top_k", -1),
+        ("top_k", 1.5),
+        ("top_k", True),
+        ("top_k", 2**31),
+        ("min_p", -0.1),
+        ("min_p", 1.1),
+        ("min_p", "0.1"),
+        ("logit_bias", {"300": 1}),
+        ("logit_bias", {"-1": 1}),
+        ("logit_bias", {"word": 1}),
+        ("logit_bias", {"": 1}),
+        ("logit_bias", {"²": 1}),
+        ("logit_bias", {"9" * 5000: 1}),
+    ],
+)
+def test_wrong_values_are_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Sampling.from_request(make_request(**{field: value}), 300)
+    assert field == caught.value.param

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from one_api.adapter import AdapterContext, ConfigurationError
+from one_api_llamacpp.adapter import LlamaCppAdapter
+from one_api_llamacpp.settings import LocalSettings
+from tests.local_models import NoNetwork
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"LOCAL_MODELS_ENABLED": "false"}, {"LOCAL_MODELS_DIR": "/models"}],
+    ids=["nothing", "off", "only a directory"],
+)
+def test_no_adapter_unless_local_models_are_enabled(environment: dict[str, str]) -> None:
+    context = AdapterContext(http=NoNetwork(), logger=logging.getLogger(__name__))
+    assert {} == LlamaCppAdapter.build("llamacpp", environment, context)
+
+
+def test_defaults_are_those_of_the_documentation() -> None:
+    settings = LocalSettings.from_environment({"LOCAL_MODELS_ENABLED": "true"})
+    assert settings.is_configured()
+    assert Path("models") == settings.directory
+    assert (8192, 0, -1, 16, 2) == (
+        settings.context_tokens,
+        settings.threads,
+        settings.gpu_layers,
+        settings.queue,
+        settings.max_loaded,
+    )
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text("utf-8")
+    for field, (variable,) in LocalSettings.variables().items():
+        default = LocalSettings.model_fields[field].default
+        shown = str(default).lower() if isinstance(default, bool) else default
+        shown = f"./{shown}" if isinstance(shown, Path) else shown
+        assert f"| `{variable}` | `{shown}` |" in readme
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LOCAL_CONTEXT_TOKENS", "63"),
+        ("LOCAL_THREADS", "-1"),
+        ("LOCAL_GPU_LAYERS", "all"),
+        ("LOCAL_QUEUE", "-1"),
+        ("LOCAL_MAX_LOADED", "0"),
+        ("LOCAL_MODELS_ENABLED", "perhaps"),
+    ],
+)
+def test_a_wrong_value_names_its_variable(variable: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=variable):
+        LocalSettings.from_environment({variable: value})
+
+
+def test_threads_left_alone_are_all_cores_but_one_and_at_least_one() -> None:
+    assert LocalSettings().compute_threads >= 1
+    assert 3 == LocalSettings(threads=3).compute_threads
