@@ -52,4 +52,4 @@ async def local(models: Path) -> AsyncGenerator[AdapterFactory, None]:
     yield make
     for adapter in made:
         await adapter.close()
-    assert [] == engine_threads()
+    assert engine_threads() == []

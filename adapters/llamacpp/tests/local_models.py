@@ -1,4 +1,4 @@
-"""What the tests of this package share: adapters over a directory, and a model without llama.cpp."""
+"""What the tests of this package share: adapters, and a model without llama.cpp."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def test_ids_are_file_stems_in_order(models: Path, write_model: Write) -> None:
     for name in ("qwen3-8b.Q4_K_M", "Llama 3", "phi"):
         write_model(name)
     (models / "README.md").write_text("no model")
-    assert ["Llama 3", "phi", "qwen3-8b.Q4_K_M"] == ids(Catalogue(models, LOGGER))
+    assert ids(Catalogue(models, LOGGER)) == ["Llama 3", "phi", "qwen3-8b.Q4_K_M"]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_files_that_are_no_model_by_themselves_are_left_out(
 ) -> None:
     write_model(name)
     write_model("big-00001-of-00003")
-    assert ["big-00001-of-00003"] == ids(Catalogue(models, LOGGER))
+    assert ids(Catalogue(models, LOGGER)) == ["big-00001-of-00003"]
 
 
 @pytest.mark.parametrize(("architecture", "kind"), [("clip", "model"), ("llama", "adapter")])
@@ -46,7 +46,7 @@ def test_image_encoders_and_adapters_are_known_by_their_header(
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
-    assert [] == ids(Catalogue(models, LOGGER))
+    assert ids(Catalogue(models, LOGGER)) == []
 
 
 def test_info_has_name_time_and_the_smaller_context(models: Path, write_model: Write) -> None:
@@ -55,7 +55,7 @@ def test_info_has_name_time_and_the_smaller_context(models: Path, write_model: W
     assert small.to_info(8192) == ModelInfo(
         id="small", owned_by="local", created=1000, display_name="small", context_window=300
     )
-    assert 256 == small.to_info(256).context_window
+    assert small.to_info(256).context_window == 256
 
 
 def test_a_missing_directory_has_no_models_and_is_told_once(
@@ -64,7 +64,7 @@ def test_a_missing_directory_has_no_models_and_is_told_once(
     catalogue = Catalogue(tmp_path / "nowhere", LOGGER)
     assert [] == ids(catalogue) == ids(catalogue)
     (record,) = caplog.records
-    assert "WARNING" == record.levelname
+    assert record.levelname == "WARNING"
     assert "LOCAL_MODELS_DIR" in record.message
     assert "No such file or directory" in record.message
 
@@ -72,10 +72,10 @@ def test_a_missing_directory_has_no_models_and_is_told_once(
 def test_a_directory_that_appears_later_is_found(tmp_path: Path, write_model: Write) -> None:
     late = tmp_path / "late"
     catalogue = Catalogue(late, LOGGER)
-    assert [] == ids(catalogue)
+    assert ids(catalogue) == []
     late.mkdir()
     write_model("one").rename(late / "one.gguf")
-    assert ["one"] == ids(catalogue)
+    assert ids(catalogue) == ["one"]
 
 
 def test_links_may_point_about_inside_the_directory_only(
@@ -89,17 +89,17 @@ def test_links_may_point_about_inside_the_directory_only(
     (models / "dangling.gguf").symlink_to(models / "gone.gguf")
     catalogue = Catalogue(models, LOGGER)
     assert ["alias", "real"] == ids(catalogue) == ids(catalogue)
-    assert [
+    assert [record.message for record in caplog.records] == [
         "Ignoring local model file 'dangling.gguf': No such file or directory",
         "Ignoring local model file 'dotted.gguf': it is a link that leads out of the directory",
         "Ignoring local model file 'escape.gguf': it is a link that leads out of the directory",
-    ] == [record.message for record in caplog.records]
+    ]
 
 
 def test_the_directory_itself_may_be_a_link(tmp_path: Path, write_model: Write) -> None:
     write_model("one")
     (tmp_path / "link").symlink_to(tmp_path / "models")
-    assert ["one"] == ids(Catalogue(tmp_path / "link", LOGGER))
+    assert ids(Catalogue(tmp_path / "link", LOGGER)) == ["one"]
 
 
 def test_a_damaged_file_is_told_once_and_listed_when_it_is_whole(
@@ -115,7 +115,7 @@ def test_a_damaged_file_is_told_once_and_listed_when_it_is_whole(
         record.message
     )
     path.write_bytes(whole)
-    assert ["coming"] == ids(catalogue)
+    assert ids(catalogue) == ["coming"]
 
 
 def test_what_is_no_regular_file_is_never_opened(
@@ -123,8 +123,8 @@ def test_what_is_no_regular_file_is_never_opened(
 ) -> None:
     os.mkfifo(models / "pipe.gguf")
     (models / "directory.gguf").mkdir()
-    assert [] == ids(Catalogue(models, LOGGER))
-    assert 2 == sum("not a regular file" in record.message for record in caplog.records)
+    assert ids(Catalogue(models, LOGGER)) == []
+    assert sum("not a regular file" in record.message for record in caplog.records) == 2
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_what_a_local_model_cannot_read_is_refused_by_place(
 def test_arguments_go_back_to_text_for_templates_that_join_them() -> None:
     messages = to_template([{"role": "assistant", "content": None, "tool_calls": [CALL]}])
     (message,) = with_arguments_as_text(messages)
-    assert '{"a": 1}' == message["tool_calls"][0]["function"]["arguments"]
+    assert message["tool_calls"][0]["function"]["arguments"] == '{"a": 1}'
 
 
 def test_a_folded_system_text_opens_the_first_user_turn() -> None:
@@ -134,4 +134,4 @@ def test_a_folded_system_text_opens_the_first_user_turn() -> None:
 
 def test_every_string_is_mapped_keys_included() -> None:
     value = {"a": ["b", 1, None, True], "c": {"d": "e"}}
-    assert {"A": ["B", 1, None, True], "C": {"D": "E"}} == map_strings(value, str.upper)
+    assert map_strings(value, str.upper) == {"A": ["B", 1, None, True], "C": {"D": "E"}}

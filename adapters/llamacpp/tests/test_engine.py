@@ -43,8 +43,8 @@ async def serving(
             yield engine
         finally:
             await engine.close()
-        assert 1 == model.closed
-        assert [] == engine_threads()
+        assert model.closed == 1
+        assert engine_threads() == []
 
 
 async def answer(engine: SerialEngine, prompt: str = "prompt") -> str:
@@ -59,15 +59,15 @@ async def test_an_answer_starts_streams_finishes_and_reports() -> None:
     async with serving(ScriptedModel("fine 👋")) as engine:
         events = [event async for event in engine.generate(make_prompt("12345"))]
     assert Start() == events[0]
-    assert ("fine 👋", "stop") == (text_of(events), finish_of(events))
-    assert (5, 10) == (usage_of(events).prompt_tokens, usage_of(events).completion_tokens)
+    assert (text_of(events), finish_of(events)) == ("fine 👋", "stop")
+    assert (usage_of(events).prompt_tokens, usage_of(events).completion_tokens) == (5, 10)
 
 
 async def test_prompts_are_evaluated_in_batches_and_answers_token_by_token() -> None:
     model = ScriptedModel("ab")
     async with serving(model) as engine:
         await answer(engine, "0123456789")
-    assert [4, 4, 2, 1, 1] == model.batches
+    assert model.batches == [4, 4, 2, 1, 1]
 
 
 async def test_the_common_beginning_of_two_prompts_is_evaluated_once() -> None:
@@ -86,7 +86,7 @@ async def test_requests_are_answered_in_the_order_they_came() -> None:
         tasks = [group.create_task(answer(engine, prompt)) for prompt in prompts]
         await until_running(model)
         model.release()
-    assert ["fine"] * 10 == [task.result() for task in tasks]
+    assert [task.result() for task in tasks] == ["fine"] * 10
     assert prompts == model.begun
 
 
@@ -100,8 +100,8 @@ async def test_a_client_that_leaves_frees_the_model_for_the_next() -> None:
         with pytest.raises(asyncio.CancelledError):
             await leaving
         model.release()
-        assert "fine" == await staying
-    assert ["leaving", "staying"] == model.begun
+        assert await staying == "fine"
+    assert model.begun == ["leaving", "staying"]
 
 
 async def test_a_client_may_leave_in_the_middle_of_its_answer() -> None:
@@ -110,7 +110,7 @@ async def test_a_client_may_leave_in_the_middle_of_its_answer() -> None:
         async with aclosing(engine.generate(make_prompt())) as events:
             assert Start() == await anext(events)
             await anext(events)
-        assert "a long answer" == await answer(engine)
+        assert await answer(engine) == "a long answer"
 
 
 async def test_a_request_that_left_the_queue_is_never_begun() -> None:
@@ -126,8 +126,8 @@ async def test_a_request_that_left_the_queue_is_never_begun() -> None:
         third = asyncio.create_task(answer(engine, "third"))
         await asyncio.sleep(0)
         model.release()
-        assert ["fine", "fine"] == await asyncio.gather(first, third)
-    assert ["first", "third"] == model.begun
+        assert [await first, await third] == ["fine", "fine"]
+    assert model.begun == ["first", "third"]
 
 
 @pytest.mark.parametrize("limit", [0, 2])
@@ -138,8 +138,8 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(limit: int) -> No
         await until_running(model)
         with pytest.raises(UpstreamOverloaded) as caught:
             await answer(engine)
-        assert 503 == caught.value.status
-        assert {"Retry-After": "1"} == caught.value.headers()
+        assert caught.value.status == 503
+        assert caught.value.headers() == {"Retry-After": "1"}
         model.release()
         assert ["fine"] * (1 + limit) == await asyncio.gather(*waiting)
 
@@ -154,7 +154,7 @@ async def test_closing_ends_what_runs_and_what_waits() -> None:
         assert [NoDeploymentAvailable] * 2 == [type(result) for result in results]
         with pytest.raises(NoDeploymentAvailable):
             await answer(engine, "late")
-    assert ["running"] == model.begun
+    assert model.begun == ["running"]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ async def test_a_failure_ends_one_answer_only(
     async with serving(ScriptedModel(error=error)) as engine:
         with pytest.raises(GatewayError) as caught:
             await answer(engine)
-        assert "fine" == await answer(engine)
+        assert await answer(engine) == "fine"
     assert (type(told), told.message) == (type(caught.value), caught.value.message)
     assert isinstance(error, GatewayError) == ("secret" not in caplog.text)
 
@@ -185,7 +185,7 @@ async def test_a_load_that_fails_leaves_no_thread() -> None:
     for thread in threading.enumerate():
         if thread.name == "llamacpp-test":
             await asyncio.to_thread(thread.join)
-    assert [] == engine_threads()
+    assert engine_threads() == []
 
 
 async def test_a_load_that_nobody_waits_for_any_more_is_undone() -> None:
@@ -204,4 +204,4 @@ async def test_a_load_that_nobody_waits_for_any_more_is_undone() -> None:
     (thread,) = [t for t in threading.enumerate() if t.name == "llamacpp-test"]
     go_on.set()
     await asyncio.to_thread(thread.join)
-    assert 1 == model.closed
+    assert model.closed == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,12 @@ def test_header_tells_what_the_model_is(tmp_path: Path, whole: bytes) -> None:
     path = tmp_path / "whole.gguf"
     path.write_bytes(whole)
     header = read_header(path)
-    assert ("llama", "model", "whole", 777) == (
+    assert (
         header.architecture,
         header.kind,
         header.name,
         header.context_tokens,
-    )
+    ) == ("llama", "model", "whole", 777)
 
 
 def test_block_sizes_are_those_of_the_gguf_package() -> None:
@@ -78,10 +79,8 @@ def test_no_byte_of_the_header_can_cause_anything_but_a_refusal(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "mutated.gguf"
     path.write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
-    try:
-        read_header(path)
-    except InvalidGGUF as refusal:
-        assert str(refusal)
+    with suppress(InvalidGGUF):
+        assert isinstance(read_header(path).metadata, dict)
 
 
 def test_arrays_nested_without_end_are_refused(tmp_path: Path) -> None:

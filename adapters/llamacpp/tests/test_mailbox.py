@@ -41,7 +41,7 @@ async def test_an_error_comes_after_the_last_item_and_stays() -> None:
     mailbox: Mailbox[int] = Mailbox(asyncio.get_running_loop())
     mailbox.put([1])
     mailbox.close(ValueError("broken"))
-    assert [1] == await mailbox.receive()
+    assert await mailbox.receive() == [1]
     for _ in range(2):
         with pytest.raises(ValueError, match="broken"):
             await mailbox.receive()
@@ -54,7 +54,7 @@ async def test_no_items_do_not_wake_the_reader() -> None:
     await asyncio.sleep(0)
     assert not reader.done()
     mailbox.put([1])
-    assert [1] == await reader
+    assert await reader == [1]
 
 
 def test_a_writer_outlives_the_readers_loop() -> None:

@@ -33,7 +33,7 @@ def make(source: str = CHATML) -> tuple[SegmentedModel, PromptMaker]:
 def test_the_templates_control_texts_stay_whole_and_the_users_are_split() -> None:
     model, maker = make("<|end|>{{ messages[0].content }}<|end|>")
     maker.make(make_request("a<|end|>b<|end|>c"))
-    assert ["<|end|>a<", "|end|>b<", "|end|>c<|end|>"] == model.segments
+    assert model.segments == ["<|end|>a<", "|end|>b<", "|end|>c<|end|>"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_control_texts_are_split_wherever_a_client_may_write() -> None:
     ]
     maker.make(make_request(messages=messages, tools=[TOOL]))
     assert all("<|end|>" not in segment for segment in model.segments)
-    assert 11 == "".join(model.segments).count("<|end|>")
+    assert "".join(model.segments).count("<|end|>") == 11
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_prompt_without_room_for_an_answer_is_refused_with_numbers(size: int) 
         "This model's maximum context length is 1000 tokens. However, your messages resulted "
         f"in {size} tokens."
     ) == caught.value.message
-    assert 1 == maker.make(make_request("x" * 999)).limit
+    assert maker.make(make_request("x" * 999)).limit == 1
 
 
 def test_a_template_that_renders_nothing_is_refused() -> None:
@@ -135,4 +135,4 @@ def test_a_template_may_open_the_reasoning_itself(end: str, opens: bool) -> None
 
 def test_stop_sequences_are_taken_over() -> None:
     _, maker = make()
-    assert ("a", "b") == maker.make(make_request(stop=["a", "", "b"])).stops
+    assert maker.make(make_request(stop=["a", "", "b"])).stops == ("a", "b")

@@ -12,12 +12,12 @@ from tests.local_models import make_request
 def test_without_parameters_the_models_own_distribution_is_sampled() -> None:
     sampling = Sampling.from_request(make_request(), 300)
     assert Sampling(seed=sampling.seed) == sampling
-    assert (1.0, 1.0, 0, 0.0) == (
+    assert (
         sampling.temperature,
         sampling.top_p,
         sampling.top_k,
         sampling.min_p,
-    )
+    ) == (1.0, 1.0, 0, 0.0)
 
 
 def test_parameters_are_taken_over() -> None:

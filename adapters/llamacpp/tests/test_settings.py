@@ -18,20 +18,20 @@ from tests.local_models import NoNetwork
 )
 def test_no_adapter_unless_local_models_are_enabled(environment: dict[str, str]) -> None:
     context = AdapterContext(http=NoNetwork(), logger=logging.getLogger(__name__))
-    assert {} == LlamaCppAdapter.build("llamacpp", environment, context)
+    assert LlamaCppAdapter.build("llamacpp", environment, context) == {}
 
 
 def test_defaults_are_those_of_the_documentation() -> None:
     settings = LocalSettings.from_environment({"LOCAL_MODELS_ENABLED": "true"})
     assert settings.is_configured()
     assert Path("models") == settings.directory
-    assert (8192, 0, -1, 16, 2) == (
+    assert (
         settings.context_tokens,
         settings.threads,
         settings.gpu_layers,
         settings.queue,
         settings.max_loaded,
-    )
+    ) == (8192, 0, -1, 16, 2)
     readme = Path(__file__).parents[1].joinpath("README.md").read_text("utf-8")
     for field, (variable,) in LocalSettings.variables().items():
         default = LocalSettings.model_fields[field].default
@@ -58,4 +58,4 @@ def test_a_wrong_value_names_its_variable(variable: str, value: str) -> None:
 
 def test_threads_left_alone_are_all_cores_but_one_and_at_least_one() -> None:
     assert LocalSettings().compute_threads >= 1
-    assert 3 == LocalSettings(threads=3).compute_threads
+    assert LocalSettings(threads=3).compute_threads == 3

@@ -43,7 +43,7 @@ def test_chatml_tells_the_tools_in_the_system_turn() -> None:
 
 def test_no_tools_means_undefined_not_none() -> None:
     source = "{{ 'defined' if tools is defined else 'undefined' }}"
-    assert "undefined" == render(source, USER)
+    assert render(source, USER) == "undefined"
 
 
 def test_json_is_written_as_transformers_does() -> None:
@@ -58,14 +58,14 @@ def test_templates_have_bos_eos_loop_controls_and_generation_blocks() -> None:
         "{{ bos_token }}{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}"
         "{% break %}{% endfor %}{{ eos_token }}"
     )
-    assert "<s>hi</s>" == render(source, USER, USER)
+    assert render(source, USER, USER) == "<s>hi</s>"
 
 
 def test_a_template_may_change_its_messages_but_not_the_callers() -> None:
     messages = [USER]
     source = "{% set _ = messages.append(messages[0]) %}{{ messages | length }}"
-    assert "2" == ChatTemplate(source, bos="", eos="").render(messages)
-    assert [USER] == messages
+    assert ChatTemplate(source, bos="", eos="").render(messages) == "2"
+    assert messages == [USER]
 
 
 def test_a_refused_system_role_is_folded_into_the_user_turn() -> None:
@@ -73,7 +73,7 @@ def test_a_refused_system_role_is_folded_into_the_user_turn() -> None:
         "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
         "{% endif %}{{ m.content }}{% endfor %}"
     )
-    assert "obey\n\nhi" == render(source, SYSTEM, USER)
+    assert render(source, SYSTEM, USER) == "obey\n\nhi"
 
 
 def test_arguments_are_given_as_text_to_a_template_that_joins_them() -> None:
@@ -81,7 +81,7 @@ def test_arguments_are_given_as_text_to_a_template_that_joins_them() -> None:
         "{% for m in messages %}{% for c in m.tool_calls or () %}"
         "{{ 'call ' + c.function.arguments }}{% endfor %}{% endfor %}"
     )
-    assert 'call {"a": "ü"}' == render(source, USER, CALLED)
+    assert render(source, USER, CALLED) == 'call {"a": "ü"}'
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,13 @@ def test_arguments_are_given_as_text_to_a_template_that_joins_them() -> None:
 def test_what_a_template_cannot_render_is_the_requests_fault(source: str, reason: str) -> None:
     with pytest.raises(InvalidRequest, match=reason) as caught:
         render(source, USER)
-    assert "messages" == caught.value.param
+    assert caught.value.param == "messages"
 
 
 def test_tools_that_a_template_leaves_out_are_refused_not_lost() -> None:
     with pytest.raises(UnsupportedParameter) as caught:
         render("{{ messages[0].content }}", USER, tools=[TOOL])
-    assert "tools" == caught.value.param
+    assert caught.value.param == "tools"
 
 
 def test_a_text_that_is_no_template_is_known_at_once() -> None:
