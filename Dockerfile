@@ -68,7 +68,7 @@ RUN set -- ca-certificates; \
     apt-get update \
     && apt-get install --yes --no-install-recommends "$@" \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --home-dir /data --create-home one-api \
+    && useradd --uid 10001 --home-dir /data --create-home --shell /usr/sbin/nologin one-api \
     && mkdir /models
 
 COPY --from=build /opt/one-api /opt/one-api

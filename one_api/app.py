@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 
 from flask_cors import CORS
@@ -18,6 +19,7 @@ from one_api.registry import ModelRegistry
 from one_api.runtime import Drain, GatewayFlask, Services
 from one_api.runtime.asgi import ASGIBridge, BodyLimits
 from one_api.settings import Settings
+from one_api.tokens import TokenCounter, load_from_cache
 from one_api.upstream import Upstream
 from one_api.web.guard import Guard
 from one_api.web.health import health_blueprint
@@ -91,6 +93,10 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
+    counter = TokenCounter(functools.partial(load_from_cache, settings.tiktoken_cache_dir))
+    if settings.tiktoken_cache_dir is not None:
+        settings_module.export_tiktoken_cache_dir(settings.tiktoken_cache_dir)
+        counter.warm()
     gateway = Gateway(
         registry,
         GatewayOptions(
@@ -98,6 +104,7 @@ def create_app(
             default_model=settings.default_model,
             reasoning_field=settings.reasoning_field,
         ),
+        counter,
     )
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     limiter = (

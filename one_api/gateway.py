@@ -12,14 +12,17 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import orjson
+
 from one_api.adapter.base import Call
 from one_api.converter import ReasoningField, ReplyForm, error_frame
 from one_api.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamTimeout
-from one_api.reply import ReplyBody, ReplyStream
+from one_api.reply import ReplyBody, ReplyStream, texts_of, with_usage
+from one_api.tokens import TokenCounter
 
 if TYPE_CHECKING:
     from one_api.deployment import Deployment
-    from one_api.events import Event
+    from one_api.events import Event, Usage
     from one_api.registry import ModelRegistry
     from one_api.schemas.chat import ChatCompletionRequest
 
@@ -84,9 +87,15 @@ class _Attempt:
 class Gateway:
     """Answers chat requests through the adapters of a registry."""
 
-    def __init__(self, registry: ModelRegistry, options: GatewayOptions) -> None:
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        options: GatewayOptions,
+        counter: TokenCounter | None = None,
+    ) -> None:
         self._registry = registry
         self._options = options
+        self._counter = counter or TokenCounter()
 
     async def chat(
         self, request: ChatCompletionRequest, *, request_id: str
@@ -114,7 +123,7 @@ class Gateway:
         try:
             if request.wants_stream:
                 return await self._stream(request, form, attempt)
-            return await self._complete(form, attempt)
+            return await self._complete(request, form, attempt)
         except GatewayError as exc:
             _log_failure(attempt, request_id, exc)
             raise
@@ -139,7 +148,9 @@ class Gateway:
         events = _translated(adapter.generate_completion(request, call), deployment)
         return _Attempt(deployment=deployment, call=call, events=events)
 
-    async def _complete(self, form: ReplyForm, attempt: _Attempt) -> CompleteReply:
+    async def _complete(
+        self, request: ChatCompletionRequest, form: ReplyForm, attempt: _Attempt
+    ) -> CompleteReply:
         reply = ReplyBody(form)
         total_s = attempt.deployment.timeouts.total_s
         try:
@@ -148,7 +159,32 @@ class Gateway:
                     reply.take(event)
         except TimeoutError as exc:
             raise UpstreamTimeout(f"The model took longer than {total_s:g} s.") from exc
-        return CompleteReply(body=reply.close(), headers=attempt.headers())
+        body = reply.close()
+        if reply.usage is None:
+            told = orjson.loads(body)
+            usage = await self._estimate(request, attempt, texts_of(told))
+            body = with_usage(told, usage)
+        return CompleteReply(body=body, headers=attempt.headers())
+
+    async def _estimate(
+        self,
+        request: ChatCompletionRequest,
+        attempt: _Attempt,
+        texts: list[str],
+        frames: int = 0,
+    ) -> Usage:
+        """Our own count, for a provider that told none."""
+        usage = await self._counter.usage(
+            request, attempt.deployment.upstream_model, texts, uncounted_tokens=frames
+        )
+        logger.info(
+            "request %s: usage_estimated: %d + %d tokens, %s told none",
+            attempt.call.request_id,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            attempt.deployment.name,
+        )
+        return usage
 
     async def _stream(
         self, request: ChatCompletionRequest, form: ReplyForm, attempt: _Attempt
@@ -161,7 +197,8 @@ class Gateway:
         except TimeoutError as exc:
             raise UpstreamTimeout(f"The model did not begin within {first_s:g} s.") from exc
         attempt.is_relinquished = True
-        return StreamedReply(chunks=_rest(head, reply, attempt), headers=attempt.headers())
+        chunks = self._rest(head, request, reply, attempt)
+        return StreamedReply(chunks=chunks, headers=attempt.headers())
 
     async def _commit(self, reply: ReplyStream, attempt: _Attempt) -> bytes:
         """Everything up to the first content.
@@ -175,25 +212,38 @@ class Gateway:
                 return head
         return head + reply.close()
 
+    async def _rest(
+        self,
+        head: bytes,
+        request: ChatCompletionRequest,
+        reply: ReplyStream,
+        attempt: _Attempt,
+    ) -> AsyncGenerator[bytes, None]:
+        """The stream from its first content to its end, or to an error told in-band."""
+        async with aclosing(attempt.events) as events:
+            try:
+                yield head
+                async for event in events:
+                    data = reply.take(event)
+                    if data:
+                        yield data
+                    if reply.is_done:
+                        break
+                end = reply.close() if reply.usage else await self._close(request, reply, attempt)
+                yield end
+            except GatewayError as exc:
+                _log_failure(attempt, attempt.call.request_id, exc)
+                yield error_frame(exc)
+                return
+            if reply.is_done:
+                await _finish_body(events)
 
-async def _rest(head: bytes, reply: ReplyStream, attempt: _Attempt) -> AsyncGenerator[bytes, None]:
-    """The stream from its first content to its end, or to an error told in-band."""
-    async with aclosing(attempt.events) as events:
-        try:
-            yield head
-            async for event in events:
-                data = reply.take(event)
-                if data:
-                    yield data
-                if reply.is_done:
-                    break
-            yield reply.close()
-        except GatewayError as exc:
-            _log_failure(attempt, attempt.call.request_id, exc)
-            yield error_frame(exc)
-            return
-        if reply.is_done:
-            await _finish_body(events)
+    async def _close(
+        self, request: ChatCompletionRequest, reply: ReplyStream, attempt: _Attempt
+    ) -> bytes:
+        """The end of a stream whose provider told no usage."""
+        reply.usage = await self._estimate(request, attempt, reply.texts, reply.relayed_frames)
+        return reply.close()
 
 
 async def _finish_body(events: AsyncGenerator[Event, None]) -> None:

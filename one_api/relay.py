@@ -34,7 +34,7 @@ _REMARKABLE = re.compile(
     rb"|\[DONE\]|\r|^[^d]|\n[^d\n]"
 )
 _ID = re.compile(rb'"id"\s*:\s*"[^"\\]{1,200}"')
-_NO_CONTENT = UpstreamInvalidResponse("The provider's reply holds no chat completion.")
+_NO_CONTENT = "The provider's reply holds no chat completion."
 
 
 def error_in_reply(error: object) -> GatewayError:
@@ -75,6 +75,8 @@ class StreamRelay:
         self.is_committed = False
         self.is_done = False
         self.malformed = 0
+        #: Frames with content so far: about as many tokens, for a provider that tells no usage.
+        self.content_frames = 0
 
     def feed(self, data: bytes) -> bytes:
         """What `data` lets us send on.
@@ -92,6 +94,7 @@ class StreamRelay:
             and _REMARKABLE.search(whole) is None
             and whole.count(self._signature) == whole.count(b"\n\n")
         ):
+            self.content_frames += whole.count(b"\n\n")
             return whole
         return self._rewrite(whole)
 
@@ -103,7 +106,7 @@ class StreamRelay:
         """
         out = self._rewrite(self._tail + b"\n\n") if self._tail else b""
         if not self._introduced:
-            raise _NO_CONTENT
+            raise UpstreamInvalidResponse(_NO_CONTENT)
         for choice in sorted(self._introduced - self._finished):
             if not self.is_done:
                 raise UpstreamDisconnected("The provider's reply ended before it was complete.")
@@ -112,8 +115,8 @@ class StreamRelay:
             last = {"index": choice, "delta": {}, "logprobs": None, "finish_reason": reason}
             out += frame({**self._envelope, "choices": [last]})
         if self._form.include_usage and self.usage is not None:
-            chunk = {**self._envelope, "choices": [], "usage": usage_to_wire(self.usage)}
-            out += self._usage_frame or frame(chunk)
+            last_chunk = {**self._envelope, "choices": [], "usage": usage_to_wire(self.usage)}
+            out += self._usage_frame or frame(last_chunk)
         return out + DONE
 
     def _feed_unusual(self, data: bytes) -> bytes:
@@ -218,7 +221,9 @@ class StreamRelay:
             is_changed = True
         if reason is not None:
             self._finished.add(index)
-        if reason is not None or _has_content(delta):
+        has_content = _has_content(delta)
+        self.content_frames += has_content
+        if reason is not None or has_content:
             self.is_committed = True
         return is_changed
 
@@ -291,12 +296,12 @@ def relay_body(data: bytes, form: ReplyForm) -> tuple[bytes, Usage | None]:
     except orjson.JSONDecodeError as exc:
         raise UpstreamInvalidResponse("The provider's reply is not JSON.") from exc
     if not isinstance(reply, dict):
-        raise _NO_CONTENT
+        raise UpstreamInvalidResponse(_NO_CONTENT)
     if reply.get("error"):
         raise error_in_reply(reply["error"])
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise _NO_CONTENT
+        raise UpstreamInvalidResponse(_NO_CONTENT)
     is_changed = False
     defaults = {
         "id": form.id,
@@ -317,7 +322,7 @@ def relay_body(data: bytes, form: ReplyForm) -> tuple[bytes, Usage | None]:
 def _mend_message(choice: Any, index: int, form: ReplyForm) -> bool:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
-        raise _NO_CONTENT
+        raise UpstreamInvalidResponse(_NO_CONTENT)
     is_changed = mend_reasoning(message, form.reasoning_names)
     for target, key, value in (
         (choice, "index", index),

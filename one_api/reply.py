@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import orjson
 
-from one_api.converter import ChunkWriter, CompletionFold, ReplyForm
+from one_api.converter import ChunkWriter, CompletionFold, ReplyForm, usage_to_wire
 from one_api.errors import UpstreamDisconnected
 from one_api.events import CONTENT_EVENTS, Event, Relay, Usage
 from one_api.relay import StreamRelay, relay_body
+from one_api.schemas import JsonObject
 
 
 class ReplyStream:
@@ -62,9 +63,42 @@ class ReplyStream:
 
     @property
     def usage(self) -> Usage | None:
-        """The usage told so far."""
+        """The usage told so far; set it before `close` where the provider told none."""
         source = self._relay or self._writer
         return source.usage if source else None
+
+    @usage.setter
+    def usage(self, usage: Usage) -> None:
+        source = self._relay or self._writer
+        if source is not None:
+            source.usage = usage
+
+    @property
+    def texts(self) -> list[str]:
+        """What the model wrote so far, in pieces; of a relayed stream nothing is kept."""
+        return self._writer.texts if self._writer else []
+
+    @property
+    def relayed_frames(self) -> int:
+        """How many pieces with content were relayed: about as many tokens."""
+        return self._relay.content_frames if self._relay else 0
+
+
+def texts_of(reply: JsonObject) -> list[str]:
+    """What the model wrote in a complete reply, in pieces."""
+    texts = []
+    for choice in reply["choices"]:
+        message = choice["message"]
+        texts += [message.get(key) or "" for key in ("content", "refusal", "reasoning_content")]
+        for call in message.get("tool_calls") or ():
+            function = call.get("function") or {}
+            texts += [function.get("name") or "", function.get("arguments") or ""]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def with_usage(reply: JsonObject, usage: Usage) -> bytes:
+    """A complete reply's body with `usage` in it."""
+    return orjson.dumps({**reply, "usage": usage_to_wire(usage)})
 
 
 class ReplyBody:

@@ -97,6 +97,10 @@ class Settings(BaseSettings):
         float, Field(description="Seconds between two listings of a provider's models.", ge=1)
     ] = 300
 
+    tiktoken_cache_dir: Annotated[
+        Path | None, Field(description="Directory of tiktoken's rank files, to count tokens.")
+    ] = None
+
     # Patience with providers
     connect_timeout_s: Annotated[
         float, Field(description="Seconds to connect to a provider.", gt=0)
@@ -230,6 +234,11 @@ def environment() -> dict[str, str]:
     """The variables that adapters read their settings from: the environment over `.env`."""
     file = {key: value for key, value in dotenv_values(ENV_FILE).items() if value is not None}
     return {**file, **os.environ}
+
+
+def export_tiktoken_cache_dir(directory: Path) -> None:
+    """Let tiktoken, which reads the environment itself, look in `directory` too."""
+    os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(directory))
 
 
 def explain(settings: Settings) -> list[tuple[str, str, str]]:

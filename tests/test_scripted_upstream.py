@@ -121,8 +121,7 @@ class TestRecords:
         )
         assert body == request.json
         assert "m" == request.model
-        assert request.finished_at is not None
-        assert request.finished_at >= request.arrived_at
+        assert await request.until_finished() >= request.arrived_at
         assert request.closed_at is None
 
     def test_repeated_headers_are_kept_and_joined(self, upstream: ScriptedUpstream) -> None:

@@ -34,6 +34,11 @@ class ChoiceState:
     annotations: list[JsonObject] = field(default_factory=list)
     thinking_blocks: list[JsonObject] = field(default_factory=list)
 
+    def texts(self) -> list[str]:
+        """Everything the model wrote for this choice."""
+        calls = [part for call in self.tool_calls for part in (call.name, call.arguments)]
+        return [*self.text, *self.reasoning, *self.refusal, *calls]
+
     def take_tool_call(self, event: ToolCallDelta) -> tuple[ToolCallState, bool]:
         """The call `event` is about, with its arguments added, and whether it is a new one.
 

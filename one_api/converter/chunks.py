@@ -52,12 +52,18 @@ class ChunkWriter:
             case TextDelta(text=text, choice=choice, logprobs=logprobs):
                 if not text and logprobs is None:
                     return b""
-                return self._delta(choice, {"content": text}, logprobs)
+                introduction = self._introduce(choice)
+                self._choices[choice].text.append(text)
+                return introduction + self._chunk(choice, {"content": text}, logprobs=logprobs)
             case ToolCallDelta():
                 return self._tool_call(event)
             case ReasoningDelta(text=text, choice=choice):
-                names = self._form.reasoning_names
-                return self._delta(choice, dict.fromkeys(names, text)) if text else b""
+                if not text:
+                    return b""
+                introduction = self._introduce(choice)
+                self._choices[choice].reasoning.append(text)
+                reasoning = dict.fromkeys(self._form.reasoning_names, text)
+                return introduction + self._chunk(choice, reasoning)
             case ThinkingBlockDelta(index=index, fields=fields, choice=choice):
                 return self._delta(choice, {"thinking_blocks": [{"index": index, **fields}]})
             case RefusalDelta(text=text, choice=choice):
@@ -92,6 +98,11 @@ class ChunkWriter:
         chunk = {**self._envelope(), "choices": [], "usage": usage_to_wire(self.usage)}
         return frame(chunk) + DONE
 
+    @property
+    def texts(self) -> list[str]:
+        """Everything the model wrote so far, in pieces."""
+        return [text for choice in self._choices.values() for text in choice.texts()]
+
     def _choice(self, index: int) -> ChoiceState:
         return self._choices.get(index) or ChoiceState()
 
@@ -106,11 +117,9 @@ class ChunkWriter:
                 out += self._chunk(index, {"role": "assistant", "content": "", "refusal": None})
         return out
 
-    def _delta(
-        self, choice: int, delta: JsonObject, logprobs: Mapping[str, Any] | None = None
-    ) -> bytes:
+    def _delta(self, choice: int, delta: JsonObject) -> bytes:
         introduction = self._introduce(choice)
-        return introduction + self._chunk(choice, delta, logprobs=logprobs)
+        return introduction + self._chunk(choice, delta)
 
     def _tool_call(self, event: ToolCallDelta) -> bytes:
         out = self._introduce(event.choice)

@@ -590,7 +590,7 @@ def test_strictness_refuses_what_would_be_degraded(adapter: ClaudeAdapter) -> No
         ),
         pytest.param(
             tool("my.tool"),
-            {"name": "my_tool_5a53f18a", "input_schema": EMPTY_SCHEMA},
+            {"name": "my_tool_bca2c361", "input_schema": EMPTY_SCHEMA},
             id="name-is-made-valid",
         ),
     ],

@@ -8,12 +8,12 @@ defaults than OpenAI's. Everything here was checked against llama-cpp-python 0.3
 from __future__ import annotations
 
 import ctypes
-import functools
 import logging
 import sys
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +55,7 @@ class NativeModel(LanguageModel):
     ) -> None:
         self._name = name
         log = _route_log(logger)
+        log.take_errors()  # of a thread that ended and had this one's number
         self._model = _load_weights(path, gpu_layers)
         self._context: Any = None
         if self._model:
@@ -64,7 +65,7 @@ class NativeModel(LanguageModel):
             self._context = self._make_context(threads)
         self._memory = llama.llama_get_memory(self._context) if self._context else None
         if not self._memory:  # a model that only embeds has a context, but no memory to go on from
-            logger.error("Local model '%s' cannot be loaded: %s", name, log.errors_of_this_thread())
+            logger.error("Local model '%s' cannot be loaded: %s", name, log.take_errors())
             self._free()
             raise UpstreamError(
                 f"The local model '{name}' cannot be loaded: its file is damaged, it is of a kind "
@@ -297,7 +298,7 @@ class _Log:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._errors: deque[tuple[int, str]] = deque(maxlen=32)
+        self._errors: defaultdict[int, deque[str]] = defaultdict(partial(deque, maxlen=8))
         #: llama.cpp keeps the bare pointer: this reference must live as long as the library.
         self.callback: Callable[..., None] = llama.llama_log_callback(self._take)
 
@@ -306,15 +307,15 @@ class _Log:
         if not line.strip("."):
             return  # the dots of a progress bar
         if level == _LOG_ERROR:
-            self._errors.append((threading.get_ident(), line))
+            self._errors[threading.get_ident()].append(line)
         self._logger.debug("llama.cpp: %s", line)
 
-    def errors_of_this_thread(self) -> str:
-        """The last errors that calls on this thread logged."""
-        return "; ".join(line for thread, line in self._errors if thread == threading.get_ident())
+    def take_errors(self) -> str:
+        """The last errors that calls on this thread logged, each told once."""
+        return "; ".join(self._errors.pop(threading.get_ident(), ()))
 
 
-@functools.cache
+@cache
 def _log_into(logger: logging.Logger) -> _Log:
     # Cached for the life of the process, which is how long llama.cpp may call it.
     return _Log(logger)

@@ -50,8 +50,10 @@ def write_scripted(
     chunks = _chunks(text)
     vocabulary = _vocabulary([chunk for chunk in chunks if not _is_bytes(chunk)])
     tokens = [token for chunk in chunks for token in _tokens(chunk, vocabulary)]
+    if not tokens:
+        raise ValueError("there is no text to answer")
     if len(set(tokens)) != len(tokens):
-        raise ValueError("the text needs one token twice: two emoji, or an emoji's byte again")
+        raise ValueError("the first emoji has one byte twice, which needs one token twice")
     # Direction 0 is everybody's who is not in the text; the rest are the text's tokens in order.
     size = _padded(len(tokens) + 1)
     embedding = np.zeros((len(vocabulary), size), np.float32)

@@ -1,0 +1,189 @@
+"""Gateways and providers that the end-to-end tests share, started when first asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import openai
+import pytest
+
+from tests.e2e.gateways import SERVERS, GatewayProcess, Server, running
+from tests.e2e.scenes import Scene
+from tests.scripted_upstream import (
+    MODELS_PATH,
+    ScriptedUpstream,
+    anthropic_models_reply,
+    models_reply,
+)
+
+API_KEY = "gateway-key-of-a-caller"
+OPENAI_CREDENTIAL = "sk-scripted-openai-credential"
+CLAUDE_CREDENTIAL = "sk-ant-scripted-claude-credential"
+#: What the scripted providers list; ids hold what ids in the wild hold.
+OPENAI_MODELS = ("gpt-scripted", "acme/coder", "llama3:8b-instruct", "acme/vision:v2")
+CLAUDE_MODELS = ("claude-scripted",)
+
+_PROCESSES = pytest.StashKey[list[GatewayProcess]]()
+_LOG_LENGTHS = pytest.StashKey[dict[GatewayProcess, int]]()
+
+
+class StartGateway(Protocol):
+    """Starts a gateway that ends with the test; its log is shown when the test fails."""
+
+    def __call__(
+        self, environment: Mapping[str, str], *, server: Server = "granian"
+    ) -> GatewayProcess:
+        """A gateway with only `environment`, in a directory of its own, that answers."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_PROCESSES] = []
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    processes = item.config.stash[_PROCESSES]
+    item.stash[_LOG_LENGTHS] = {process: len(process.log) for process in processes}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        lengths = item.stash.get(_LOG_LENGTHS, {})
+        for process in item.config.stash[_PROCESSES]:
+            news = process.log[lengths.get(process, 0) :]
+            if news:
+                report.sections.append((f"log of {process.server} at {process.url}", news))
+    return report
+
+
+@contextlib.contextmanager
+def _watched(
+    config: pytest.Config, directory: Path, environment: Mapping[str, str], server: Server
+) -> Iterator[GatewayProcess]:
+    with running(directory, environment, server=server) as process:
+        config.stash[_PROCESSES].append(process)
+        yield process
+
+
+@pytest.fixture(scope="session")
+def openai_upstream() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream() as upstream:
+        upstream.script(models_reply(OPENAI_MODELS), path=MODELS_PATH, repeat_last=True)
+        yield upstream
+
+
+@pytest.fixture(scope="session")
+def claude_upstream() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream() as upstream:
+        upstream.script(anthropic_models_reply(CLAUDE_MODELS), path=MODELS_PATH, repeat_last=True)
+        yield upstream
+
+
+@pytest.fixture(scope="session")
+def providers(
+    openai_upstream: ScriptedUpstream, claude_upstream: ScriptedUpstream
+) -> dict[str, str]:
+    """The environment that switches both scripted providers on, and asks callers for a key."""
+    return {
+        "API_KEYS": API_KEY,
+        "OPENAI_API_KEY": OPENAI_CREDENTIAL,
+        "OPENAI_BASE_URL": f"{openai_upstream.url}/v1",
+        "CLAUDE_API_KEY": CLAUDE_CREDENTIAL,
+        "CLAUDE_BASE_URL": claude_upstream.url,
+    }
+
+
+@pytest.fixture
+def openai_scene(openai_upstream: ScriptedUpstream) -> Scene:
+    return Scene(openai_upstream, "openai")
+
+
+@pytest.fixture
+def claude_scene(claude_upstream: ScriptedUpstream) -> Scene:
+    return Scene(claude_upstream, "claude")
+
+
+@pytest.fixture(scope="session")
+def shared_gateway(
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
+    providers: Mapping[str, str],
+) -> Iterator[Callable[[Server], GatewayProcess]]:
+    """The gateway that all tests of one server share."""
+    with contextlib.ExitStack() as stack:
+        started: dict[Server, GatewayProcess] = {}
+
+        def start(server: Server) -> GatewayProcess:
+            if server not in started:
+                directory = tmp_path_factory.mktemp(server)
+                context = _watched(pytestconfig, directory, providers, server)
+                started[server] = stack.enter_context(context)
+            return started[server]
+
+        yield start
+
+
+@pytest.fixture
+def gateway(shared_gateway: Callable[[Server], GatewayProcess]) -> GatewayProcess:
+    """The shared gateway as `one-api serve` runs it."""
+    return shared_gateway("granian")
+
+
+@pytest.fixture(params=SERVERS)
+def any_gateway(
+    request: pytest.FixtureRequest, shared_gateway: Callable[[Server], GatewayProcess]
+) -> GatewayProcess:
+    """The shared gateway of each server in turn."""
+    return shared_gateway(request.param)
+
+
+@pytest.fixture
+def start_gateway(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartGateway]:
+    with contextlib.ExitStack() as stack:
+
+        def start(environment: Mapping[str, str], *, server: Server = "granian") -> GatewayProcess:
+            directory = tmp_path_factory.mktemp("gateway")
+            return stack.enter_context(_watched(pytestconfig, directory, environment, server))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def sdk() -> Iterator[Callable[[GatewayProcess], openai.OpenAI]]:
+    """OpenAI's SDK for a gateway; made once for each, since making one is slow."""
+    clients: dict[GatewayProcess, openai.OpenAI] = {}
+
+    def client_of(process: GatewayProcess) -> openai.OpenAI:
+        if process not in clients:
+            clients[process] = openai.OpenAI(
+                base_url=process.base_url, api_key=API_KEY, max_retries=0, timeout=20
+            )
+        return clients[process]
+
+    yield client_of
+    for client in clients.values():
+        client.close()
+
+
+@pytest.fixture
+def client(
+    gateway: GatewayProcess, sdk: Callable[[GatewayProcess], openai.OpenAI]
+) -> openai.OpenAI:
+    """OpenAI's SDK, talking to `gateway`."""
+    return sdk(gateway)
+
+
+@pytest.fixture
+def any_client(
+    any_gateway: GatewayProcess, sdk: Callable[[GatewayProcess], openai.OpenAI]
+) -> openai.OpenAI:
+    """OpenAI's SDK, talking to `any_gateway`."""
+    return sdk(any_gateway)
