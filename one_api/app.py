@@ -101,6 +101,7 @@ def create_app(
         registry,
         GatewayOptions(
             strict_params=settings.strict_params,
+            emulate_n=settings.emulate_n,
             default_model=settings.default_model,
             reasoning_field=settings.reasoning_field,
         ),

@@ -17,6 +17,7 @@ import orjson
 from one_api.adapter.base import Call
 from one_api.converter import ReasoningField, ReplyForm, error_frame
 from one_api.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamTimeout
+from one_api.fanout import MAX_REPLIES, fan_out
 from one_api.reply import ReplyBody, ReplyStream, texts_of, with_usage
 from one_api.tokens import TokenCounter
 
@@ -37,9 +38,10 @@ class GatewayOptions:
     """What the operator decided about replies.
 
     `strict_params` refuses a parameter that would be dropped. `default_model` answers requests
-    that name none.
+    that name none. `emulate_n` asks a provider that gives one choice at a time several times.
     """
 
+    emulate_n: bool = False
     strict_params: bool = False
     default_model: str | None = None
     reasoning_field: ReasoningField = "both"
@@ -138,6 +140,10 @@ class Gateway:
         adapter = self._registry.adapter(deployment.adapter)
         strict = self._options.strict_params
         policy = adapter.parameters(deployment.upstream_model)
+        replies = 1
+        if self._options.emulate_n and request.n and not policy.honours("n"):
+            replies = _checked_replies(request.n)
+            request = request.without("n")
         call = Call(
             model=deployment.upstream_model,
             request_id=request_id,
@@ -145,7 +151,11 @@ class Gateway:
             strict_params=strict,
             dropped=list(policy.settle(request, strict=strict)),
         )
-        events = _translated(adapter.generate_completion(request, call), deployment)
+        sources = [
+            _translated(adapter.generate_completion(request, call), deployment)
+            for _ in range(replies)
+        ]
+        events = sources[0] if replies == 1 else fan_out(sources)
         return _Attempt(deployment=deployment, call=call, events=events)
 
     async def _complete(
@@ -244,6 +254,16 @@ class Gateway:
         """The end of a stream whose provider told no usage."""
         reply.usage = await self._estimate(request, attempt, reply.texts, reply.relayed_frames)
         return reply.close()
+
+
+def _checked_replies(count: int) -> int:
+    if count > MAX_REPLIES:
+        raise InvalidRequest(
+            f"Invalid value for 'n': at most {MAX_REPLIES} choices are given for this model.",
+            param="n",
+            code="integer_above_max_value",
+        )
+    return count
 
 
 async def _finish_body(events: AsyncGenerator[Event, None]) -> None:

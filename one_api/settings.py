@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     strict_params: Annotated[
         bool, Field(description="Refuse a parameter instead of dropping it.")
     ] = False
+    emulate_n: Annotated[
+        bool,
+        Field(description="Answer n > 1 by asking n times where a provider gives one choice."),
+    ] = False
     reasoning_field: Annotated[
         Literal["both", "reasoning", "reasoning_content"],
         Field(description="Message field for reasoning text."),

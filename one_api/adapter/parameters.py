@@ -71,6 +71,10 @@ class ParameterPolicy:
     honoured: frozenset[str] = frozenset()
     forwards_unknown: bool = False
 
+    def honours(self, parameter: str) -> bool:
+        """Whether `parameter` has its effect."""
+        return self.forwards_unknown or parameter in self.honoured
+
     def settle(self, request: ChatCompletionRequest, *, strict: bool) -> tuple[str, ...]:
         """The parameters of `request` that will have no effect, sorted.
 

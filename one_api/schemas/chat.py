@@ -316,6 +316,13 @@ class ChatCompletionRequest(BaseModel):
             body.update(self.model_extra)
         return body
 
+    def without(self, *names: str) -> Self:
+        """The same request as if the fields `names` had not been sent."""
+        given = self.model_fields_set - set(names)
+        copy = self.model_copy(update=dict.fromkeys(names))
+        copy.__pydantic_fields_set__.intersection_update(given)
+        return copy
+
     @property
     def wants_stream(self) -> bool:
         """Whether the client asked for server-sent events."""

@@ -39,7 +39,7 @@ _EFFORT = re.compile(
 )
 _STRUCTURED = re.compile(
     r"this model does not support (?:\w+ )?(?:structured outputs?|output_config\.format|strict)"
-    r"|.{0,20}(?:output_config\.format|structured outputs?|\bstrict)\W.{0,20}not supported .{0,10}"
+    r"|.{0,20}(?:output_config\.format|structured outputs?|\bstrict)\W.{0,40}not supported .{0,10}"
     r"this model",
     re.I,
 )

@@ -478,15 +478,26 @@ def test_the_reading_follows_the_request(adapter: ClaudeAdapter) -> None:
     assert ("1", Finish("stop")) == (text, events[-1])
 
 
-def _json(depth: int = 3) -> st.SearchStrategy[Any]:
-    scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4)
-    return st.recursive(
-        scalars,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
-        max_leaves=depth,
-    )
-
-
+SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4)
+VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.text(max_size=3), SCALARS)
+FIELDS = st.sampled_from(
+    [
+        "citation",
+        "data",
+        "id",
+        "input",
+        "message",
+        "name",
+        "partial_json",
+        "signature",
+        "stop_details",
+        "stop_reason",
+        "text",
+        "thinking",
+        "type",
+        "usage",
+    ]
+)
 KINDS = st.sampled_from(
     [
         "message_start",
@@ -514,17 +525,11 @@ KINDS = st.sampled_from(
 @st.composite
 def noise(draw: st.DrawFn) -> JsonObject:
     """An event with the right names and any values."""
-    inner = st.dictionaries(
-        st.sampled_from(
-            ["type", "text", "thinking", "partial_json", "input", "id", "name", "usage", "url", "stop_reason", "stop_details", "citation", "signature", "data", "message"]
-        ),
-        KINDS | _json(),
-        max_size=5,
-    )
+    inner = st.dictionaries(FIELDS, KINDS | VALUES, max_size=5)
     event: JsonObject = {"type": draw(KINDS)}
     for name in ("index", "message", "content_block", "delta", "usage", "error"):
         if draw(st.booleans()):
-            event[name] = draw(st.integers(0, 2) if name == "index" else inner | _json())
+            event[name] = draw(st.integers(0, 2) if name == "index" else inner | VALUES)
     return event
 
 
