@@ -202,13 +202,14 @@ class ModelRegistry:
         return [(m.name, len(m.models), m.list_error) for m in self._members.values()]
 
     def _find(self, model_id: str) -> Deployment | None:
+        name, _, upstream_model = model_id.partition("/")
+        if upstream_model and name in self._members:
+            # Not looked up in the list: providers serve models that they do not list. And first:
+            # what an id means must not depend on which lists have come.
+            return self._deployment(model_id, name, upstream_model)
         known = self._by_id.get(model_id)
         if known is not None:
             return self._deployment(model_id, known.adapter, known.info.id)
-        name, slash, upstream_model = model_id.partition("/")
-        if slash and upstream_model and name in self._members:
-            # Not looked up in the list: providers serve models that they do not list.
-            return self._deployment(model_id, name, upstream_model)
         return None
 
     def _deployment(self, model: str, adapter: str, upstream_model: str) -> Deployment:
@@ -285,22 +286,26 @@ class ModelRegistry:
         by_id: dict[str, RegisteredModel] = {}
         for member in self._members.values():
             for info in member.models:
-                winner = by_id.setdefault(info.id, RegisteredModel(info.id, member.name, info))
-                if winner.info is info:
-                    continue
                 full_id = f"{member.name}/{info.id}"
-                if full_id not in by_id and full_id not in self._by_id:
-                    logger.info(
-                        "model %s is offered by %s and %s: %s answers for the plain id, the other "
-                        "is reached as %s",
-                        info.id,
-                        winner.adapter,
-                        member.name,
-                        winner.adapter,
-                        full_id,
-                    )
-                by_id.setdefault(full_id, RegisteredModel(full_id, member.name, info))
+                if info.id.partition("/")[0] in self._members:
+                    # The plain id would mean a model of the adapter it begins with.
+                    by_id.setdefault(full_id, RegisteredModel(full_id, member.name, info))
+                    continue
+                winner = by_id.setdefault(info.id, RegisteredModel(info.id, member.name, info))
+                if winner.info is not info:
+                    by_id.setdefault(full_id, RegisteredModel(full_id, member.name, info))
+                    if full_id not in self._by_id:
+                        _log_collision(info.id, winner.adapter, full_id)
         self._by_id = by_id
+
+
+def _log_collision(model_id: str, winner: str, full_id: str) -> None:
+    logger.info(
+        "model %s: %s answers for the plain id, the other is reached as %s",
+        model_id,
+        winner,
+        full_id,
+    )
 
 
 def _is_sound(model: object) -> bool:

@@ -133,7 +133,7 @@ def _read_error(body: bytes) -> tuple[str, str | None, str | None]:
     message = error.get("message") or error.get("detail") or ""
     code, param = error.get("code"), error.get("param")
     return (
-        message if isinstance(message, str) else "",
+        message if isinstance(message, str) else orjson.dumps(message).decode(),
         code if isinstance(code, str) else None,
         param if isinstance(param, str) else None,
     )

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from one_api.schemas.chat import ChatCompletionRequest
 
 
+#: Names under which providers list a model's context window.
+_CONTEXT_FIELDS = ("context_window", "context_length", "max_context_length", "max_model_len")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompatibleProvider:
     """What differs between providers that speak OpenAI's format; capabilities start closed.
@@ -125,7 +129,10 @@ class OpenAICompatibleAdapter(HTTPModelAdapter):
         body = request.to_wire()
         body["model"] = call.model
         provider = self.provider
-        if request.wants_stream and provider.stream_usage:
+        if not provider.stream_usage:
+            # Usage comes unasked; the gateway itself writes the chunk the client may have asked for.
+            body.pop("stream_options", None)
+        elif request.wants_stream:
             body["stream_options"] = {**(request.stream_options or {}), "include_usage": True}
         if not provider.max_completion_tokens and "max_completion_tokens" in body:
             body["max_tokens"] = body.pop("max_completion_tokens")
@@ -150,14 +157,12 @@ class OpenAICompatibleAdapter(HTTPModelAdapter):
 
     def _model_from_wire(self, model: JsonObject) -> ModelInfo:
         created, owner = model.get("created"), model.get("owned_by")
-        window = model.get(
-            "context_window", model.get("context_length", model.get("max_model_len"))
-        )
+        windows = (model.get(name) for name in _CONTEXT_FIELDS)
         return ModelInfo(
             id=model["id"],
             owned_by=owner if isinstance(owner, str) and owner else self.provider.name,
             created=created if isinstance(created, int) and 0 <= created < 2**33 else 0,
-            context_window=window if isinstance(window, int) else None,
+            context_window=next((size for size in windows if isinstance(size, int)), None),
         )
 
 

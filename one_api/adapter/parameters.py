@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from one_api.errors import UnsupportedParameter
 
@@ -64,12 +64,22 @@ _NEUTRAL: Final[dict[str, Callable[[Any], bool]]] = {
 class ParameterPolicy:
     """The parameters a model honours.
 
-    `honoured` names them; `forwards_unknown` says that every other one, known to us or not, is
-    sent on for the provider to judge (OpenAI-shaped providers).
+    `honoured` names them; `emulated` those among them that the adapter brings about where the
+    provider has no such thing. `forwards_unknown` says that every other one, known to us or not,
+    is sent on for the provider to judge (OpenAI-shaped providers).
     """
 
     honoured: frozenset[str] = frozenset()
     forwards_unknown: bool = False
+    emulated: frozenset[str] = frozenset()
+
+    def treatment(self, parameter: str) -> Literal["yes", "emulated", "dropped", "refused"]:
+        """What becomes of `parameter` in a request that asks something of it."""
+        if parameter in self.emulated:
+            return "emulated"
+        if self.honours(parameter) or parameter in ALWAYS:
+            return "yes"
+        return "dropped" if parameter in QUALITY else "refused"
 
     def honours(self, parameter: str) -> bool:
         """Whether `parameter` has its effect."""

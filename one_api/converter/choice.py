@@ -8,8 +8,11 @@ from typing import Any
 
 from one_api.converter.form import random_id
 from one_api.errors import UpstreamDisconnected, UpstreamInvalidResponse
-from one_api.events import Finish, FinishReason, ToolCallDelta
+from one_api.events import Finish, FinishReason, ThinkingBlockDelta, ToolCallDelta
 from one_api.schemas import JsonObject
+
+#: OpenAI's bound on `n`: no request asks for more choices.
+MAX_CHOICES = 128
 
 
 @dataclass(slots=True)
@@ -42,23 +45,59 @@ class ChoiceState:
     def take_tool_call(self, event: ToolCallDelta) -> tuple[ToolCallState, bool]:
         """The call `event` is about, with its arguments added, and whether it is a new one.
 
-        Raises: UpstreamInvalidResponse for a call out of order.
+        Raises: UpstreamInvalidResponse for a call out of order or without a name.
         """
         is_new = event.index == len(self.tool_calls)
         if is_new:
-            call = ToolCallState(event.id or random_id("call_", 24), event.name or "")
+            if not event.name:
+                raise UpstreamInvalidResponse("The provider's tool call has no name.")
+            call = ToolCallState(event.id or random_id("call_", 24), event.name)
             self.tool_calls.append(call)
         elif not 0 <= event.index < len(self.tool_calls):
             raise UpstreamInvalidResponse("The provider's tool calls are out of order.")
         self.tool_calls[event.index].arguments += event.arguments
         return self.tool_calls[event.index], is_new
 
+    def take_thinking_block(self, event: ThinkingBlockDelta) -> None:
+        """Add a part of a reasoning block.
 
-def settled_reason(finish: Finish, calls: int) -> FinishReason:
-    """The reason to tell: a turn without a tool call did not end in one."""
-    if finish.reason in ("tool_calls", "function_call") and not calls:
+        Raises: UpstreamInvalidResponse for a block out of order.
+        """
+        if event.index == len(self.thinking_blocks):
+            self.thinking_blocks.append({})
+        elif not 0 <= event.index < len(self.thinking_blocks):
+            raise UpstreamInvalidResponse("The provider's reasoning blocks are out of order.")
+        block = self.thinking_blocks[event.index]
+        for key, value in event.fields.items():
+            block[key] = block.get(key, "") + value
+
+
+def introduce(choices: dict[int, ChoiceState], index: int) -> list[int]:
+    """Add choice `index` and those before it to `choices`; the new ones, in ascending order.
+
+    Raises: UpstreamInvalidResponse for an index that no request can ask for.
+    """
+    if not 0 <= index < MAX_CHOICES:
+        raise UpstreamInvalidResponse("The provider's reply has a choice nobody asked for.")
+    new = [at for at in range(index + 1) if at not in choices]
+    choices.update((at, ChoiceState()) for at in new)
+    return new
+
+
+def settled_reason(finish: Finish, calls: int, *, functions: bool) -> FinishReason:
+    """The reason to tell: a turn without a call did not end in one, and a call has the name that
+    the client knows (`functions` is the legacy one).
+    """
+    if finish.reason not in ("tool_calls", "function_call"):
+        return finish.reason
+    if not calls:
         return "stop"
-    return finish.reason
+    return "function_call" if functions else "tool_calls"
+
+
+def is_cut(reason: FinishReason | None) -> bool:
+    """Whether the answer was cut, perhaps within a call: arguments that lack are not `{}` then."""
+    return reason in ("length", "content_filter")
 
 
 def require_complete(choices: Mapping[int, ChoiceState]) -> None:

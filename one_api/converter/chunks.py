@@ -12,8 +12,15 @@ from typing import Any
 
 import orjson
 
-from one_api.converter.choice import ChoiceState, require_complete, settled_reason
+from one_api.converter.choice import (
+    ChoiceState,
+    introduce,
+    is_cut,
+    require_complete,
+    settled_reason,
+)
 from one_api.converter.form import DONE, PING, ReplyForm, frame, usage_to_wire
+from one_api.errors import UpstreamInvalidResponse
 from one_api.events import (
     Annotation,
     Event,
@@ -21,7 +28,6 @@ from one_api.events import (
     KeepAlive,
     ReasoningDelta,
     RefusalDelta,
-    Relay,
     Start,
     TextDelta,
     ThinkingBlockDelta,
@@ -47,7 +53,10 @@ class ChunkWriter:
         self.usage: Usage | None = None
 
     def write(self, event: Event) -> bytes:  # noqa: C901 - one arm for each event of a closed set
-        """The chunks `event` gives rise to."""
+        """The chunks `event` gives rise to.
+
+        Raises: UpstreamInvalidResponse for an event out of contract.
+        """
         match event:
             case TextDelta(text=text, choice=choice, logprobs=logprobs):
                 if not text and logprobs is None:
@@ -65,7 +74,10 @@ class ChunkWriter:
                 reasoning = dict.fromkeys(self._form.reasoning_names, text)
                 return introduction + self._chunk(choice, reasoning)
             case ThinkingBlockDelta(index=index, fields=fields, choice=choice):
-                return self._delta(choice, {"thinking_blocks": [{"index": index, **fields}]})
+                introduction = self._introduce(choice)
+                self._choices[choice].take_thinking_block(event)
+                block = {"index": index, **fields}
+                return introduction + self._chunk(choice, {"thinking_blocks": [block]})
             case RefusalDelta(text=text, choice=choice):
                 return self._delta(choice, {"refusal": text}) if text else b""
             case Annotation(annotation=annotation, choice=choice):
@@ -80,12 +92,13 @@ class ChunkWriter:
                 self.usage = usage
                 return b""
             case Start():
-                self._start = event
+                if not self._head:
+                    self._start = event
                 return self._introduce(0)
             case KeepAlive():
                 return PING
-            case Relay():
-                raise TypeError("an adapter yields either Relay or typed events, never both")
+            case _:
+                raise UpstreamInvalidResponse("The adapter yielded what is no event of a reply.")
 
     def close(self) -> bytes:
         """The end of the stream: usage where it was asked for, and `[DONE]`.
@@ -110,12 +123,8 @@ class ChunkWriter:
         """Role chunks for `choice` and those before it that were not introduced yet."""
         if choice in self._choices:
             return b""
-        out = b""
-        for index in range(choice + 1):
-            if index not in self._choices:
-                self._choices[index] = ChoiceState()
-                out += self._chunk(index, {"role": "assistant", "content": "", "refusal": None})
-        return out
+        opening = {"role": "assistant", "content": "", "refusal": None}
+        return b"".join(self._chunk(new, opening) for new in introduce(self._choices, choice))
 
     def _delta(self, choice: int, delta: JsonObject) -> bytes:
         introduction = self._introduce(choice)
@@ -125,6 +134,8 @@ class ChunkWriter:
         out = self._introduce(event.choice)
         call, is_new = self._choices[event.choice].take_tool_call(event)
         if self._form.functions:
+            if event.index > 0:
+                return out  # `function_call` holds one call only.
             function = {"arguments": event.arguments}
             if is_new:
                 function = {"name": call.name, **function}
@@ -146,11 +157,13 @@ class ChunkWriter:
         out = self._introduce(event.choice)
         state = self._choices[event.choice]
         for index, call in enumerate(state.tool_calls):
-            if not call.arguments and event.reason in ("tool_calls", "function_call"):
+            if not call.arguments and not is_cut(event.reason):
                 out += self._tool_call(
                     ToolCallDelta(index=index, arguments="{}", choice=event.choice)
                 )
-        state.finish_reason = settled_reason(event, len(state.tool_calls))
+        state.finish_reason = settled_reason(
+            event, len(state.tool_calls), functions=self._form.functions
+        )
         return out + self._chunk(event.choice, {}, finish_reason=state.finish_reason)
 
     def _chunk(

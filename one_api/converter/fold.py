@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from one_api.converter.choice import ChoiceState, require_complete, settled_reason
+from one_api.converter.choice import (
+    ChoiceState,
+    introduce,
+    is_cut,
+    require_complete,
+    settled_reason,
+)
 from one_api.converter.form import ReplyForm, usage_to_wire
+from one_api.errors import UpstreamInvalidResponse
 from one_api.events import (
     Annotation,
     Event,
     Finish,
-    FinishReason,
     KeepAlive,
     ReasoningDelta,
     RefusalDelta,
-    Relay,
     Start,
     TextDelta,
     ThinkingBlockDelta,
@@ -36,7 +41,10 @@ class CompletionFold:
         self.usage: Usage | None = None
 
     def write(self, event: Event) -> None:  # noqa: C901 - one arm for each event of a closed set
-        """Take one more event in."""
+        """Take one more event in.
+
+        Raises: UpstreamInvalidResponse for an event out of contract.
+        """
         match event:
             case TextDelta(text=text, logprobs=logprobs):
                 state = self._choice(event.choice)
@@ -48,22 +56,26 @@ class CompletionFold:
             case ReasoningDelta(text=text):
                 self._choice(event.choice).reasoning.append(text)
             case ThinkingBlockDelta():
-                self._thinking_block(event)
+                self._choice(event.choice).take_thinking_block(event)
             case RefusalDelta(text=text):
                 self._choice(event.choice).refusal.append(text)
             case Annotation(annotation=annotation):
                 self._choice(event.choice).annotations.append(dict(annotation))
             case Finish():
                 state = self._choice(event.choice)
-                state.finish_reason = settled_reason(event, len(state.tool_calls))
+                state.finish_reason = settled_reason(
+                    event, len(state.tool_calls), functions=self._form.functions
+                )
             case UsageReport(usage=usage):
                 self.usage = usage
             case Start():
-                self._start = event
+                if not self._choices:
+                    self._start = event
+                self._choice(0)
             case KeepAlive():
                 pass
-            case Relay():
-                raise TypeError("an adapter yields either Relay or typed events, never both")
+            case _:
+                raise UpstreamInvalidResponse("The adapter yielded what is no event of a reply.")
 
     def close(self) -> JsonObject:
         """The complete reply.
@@ -85,18 +97,13 @@ class CompletionFold:
         return reply
 
     def _choice(self, index: int) -> ChoiceState:
-        return self._choices.setdefault(index, ChoiceState())
-
-    def _thinking_block(self, event: ThinkingBlockDelta) -> None:
-        blocks = self._choice(event.choice).thinking_blocks
-        if event.index == len(blocks):
-            blocks.append({})
-        block = blocks[event.index]
-        for key, value in event.fields.items():
-            block[key] = block.get(key, "") + value
+        if index not in self._choices:
+            introduce(self._choices, index)
+        return self._choices[index]
 
     def _choice_to_wire(self, index: int, state: ChoiceState) -> JsonObject:
         called = bool(state.tool_calls)
+        no_arguments = "" if is_cut(state.finish_reason) else "{}"
         text = "".join(state.text)
         message: JsonObject = {
             "role": "assistant",
@@ -110,7 +117,10 @@ class CompletionFold:
             message["thinking_blocks"] = state.thinking_blocks
         if called and self._form.functions:
             call = state.tool_calls[0]
-            message["function_call"] = {"name": call.name, "arguments": call.arguments or "{}"}
+            message["function_call"] = {
+                "name": call.name,
+                "arguments": call.arguments or no_arguments,
+            }
         elif called:
             message["tool_calls"] = [
                 {
@@ -118,7 +128,7 @@ class CompletionFold:
                     "type": "function",
                     "function": {
                         "name": call.name,
-                        "arguments": call.arguments or _no_arguments(state.finish_reason),
+                        "arguments": call.arguments or no_arguments,
                     },
                 }
                 for call in state.tool_calls
@@ -129,11 +139,6 @@ class CompletionFold:
             "logprobs": _merged_logprobs(state.logprobs),
             "finish_reason": state.finish_reason,
         }
-
-
-def _no_arguments(reason: FinishReason | None) -> str:
-    """What to say for a call without arguments; one that was cut by a limit has none yet."""
-    return "{}" if reason in ("tool_calls", "function_call") else ""
 
 
 def _merged_logprobs(parts: list[Mapping[str, Any]]) -> JsonObject | None:

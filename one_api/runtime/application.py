@@ -109,6 +109,8 @@ class GatewayFlask(flask.Flask):
         result = conversation.run(coroutine)
         if isinstance(result, StreamingResponse):
             result.conversation = conversation
+            # The request is torn down before the server pulls the first piece.
+            conversation.is_streaming = True
         return result
 
     @override

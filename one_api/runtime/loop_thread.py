@@ -27,6 +27,8 @@ class Conversation:
         ] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._working_on: concurrent.futures.Future[Any] | None = None
+        self._is_closed = False
+        #: Whether it goes on after its view, for as long as the response does.
         self.is_streaming = False
         context = contextvars.copy_context()
         loop.call_soon_threadsafe(lambda: loop.create_task(self._serve(), context=context))
@@ -38,7 +40,10 @@ class Conversation:
         return future.result()
 
     def close(self) -> None:
-        """End the task once it has done what it was given."""
+        """End the task once it has done what it was given; may be called twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._loop.call_soon_threadsafe(self._inbox.put_nowait, None)
 
     def pull(
@@ -48,7 +53,6 @@ class Conversation:
 
         Closing the generator closes `chunks`: that is how WSGI servers tell that a client left.
         """
-        self.is_streaming = True
         future: concurrent.futures.Future[Any] | None = None
         try:
             while True:
@@ -72,6 +76,11 @@ class Conversation:
                 # The client left while a piece was awaited: interrupt the wait.
                 future.cancel()
                 self._loop.call_soon_threadsafe(self._interrupt, future)
+            self.leave(chunks)
+
+    def leave(self, chunks: AsyncGenerator[bytes, None]) -> None:
+        """Close `chunks` and end, whether or not any piece was pulled; may be called twice."""
+        if not self._is_closed:
             self.run(chunks.aclose())
             self.close()
 

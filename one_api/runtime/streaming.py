@@ -52,6 +52,13 @@ class StreamingResponse(flask.Response):
         finally:
             pieces.close()
 
+    @override
+    def close(self) -> None:
+        """Give back what no WSGI server pulled."""
+        super().close()
+        if self.conversation is not None and self.chunks is not None:
+            self.conversation.leave(self.chunks)
+
     @property
     @override
     def is_sequence(self) -> bool:

@@ -142,4 +142,5 @@ def _to_json(
         indent=indent,
         separators=separators,
         sort_keys=sort_keys,
+        default=list,  # some templates pass a filter's result, which is a generator
     )

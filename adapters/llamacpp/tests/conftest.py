@@ -16,10 +16,6 @@ AdapterFactory = Callable[..., LlamaCppAdapter]
 ModelWriter = Callable[..., Path]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "llamacpp: needs llama-cpp-python installed")
-
-
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     """An empty directory for models."""

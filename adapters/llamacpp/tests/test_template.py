@@ -47,9 +47,12 @@ def test_no_tools_means_undefined_not_none() -> None:
 
 
 def test_json_is_written_as_transformers_does() -> None:
-    source = "{{ messages[0] | tojson }}{{ {'b': 1, 'a': 2} | tojson(indent=1, sort_keys=true) }}"
+    source = (
+        "{{ messages[0] | tojson }}{{ {'b': 1, 'a': 2} | tojson(indent=1, sort_keys=true) }}"
+        "{{ messages | map(attribute='role') | tojson }}"
+    )
     message = {"role": "user", "content": "<ü>'"}
-    expected = '{"role": "user", "content": "<ü>\'"}{\n "a": 2,\n "b": 1\n}'
+    expected = '{"role": "user", "content": "<ü>\'"}{\n "a": 2,\n "b": 1\n}["user"]'
     assert expected == render(source, message)
 
 
