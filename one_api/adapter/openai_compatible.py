@@ -130,7 +130,7 @@ class OpenAICompatibleAdapter(HTTPModelAdapter):
         body["model"] = call.model
         provider = self.provider
         if not provider.stream_usage:
-            # Usage comes unasked; the gateway itself writes the chunk the client may have asked for.
+            # Usage comes unasked, and the gateway writes the chunk that a client asked for.
             body.pop("stream_options", None)
         elif request.wants_stream:
             body["stream_options"] = {**(request.stream_options or {}), "include_usage": True}
