@@ -287,7 +287,8 @@ class ModelRegistry:
         for member in self._members.values():
             for info in member.models:
                 full_id = f"{member.name}/{info.id}"
-                if info.id.partition("/")[0] in self._members:
+                first, slash, _ = info.id.partition("/")
+                if slash and first in self._members:
                     # The plain id would mean a model of the adapter it begins with.
                     by_id.setdefault(full_id, RegisteredModel(full_id, member.name, info))
                     continue

@@ -92,7 +92,8 @@ class ParameterPolicy:
         """
         if self.forwards_unknown:
             return ()
-        given = request.model_fields_set - ALWAYS - self.honoured
+        known = request.model_fields_set & type(request).model_fields.keys()
+        given = known - ALWAYS - self.honoured
         dropped = []
         for name in sorted(given):
             value = getattr(request, name)

@@ -11,7 +11,7 @@ import re
 import time
 
 import flask
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from one_api import errors
 from one_api.converter import random_id
@@ -72,8 +72,14 @@ class Guard:
 
     def _read_body(self) -> None:
         # On WSGI this is still the worker's thread: a slow body must not hold the loop.
-        if flask.request.endpoint is not None:
-            flask.request.get_data(cache=True)
+        request = flask.request
+        if request.endpoint is None:
+            return
+        size = len(request.get_data(cache=True))
+        # werkzeug cuts a body of untold length at the limit without a word.
+        is_cut = request.content_length is None and size == request.max_content_length
+        if is_cut and request.environ["wsgi.input"].read(1):
+            raise RequestEntityTooLarge
 
     async def _limit(self) -> None:
         caller: ApiKey | None = flask.g.caller

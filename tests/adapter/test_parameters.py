@@ -62,7 +62,7 @@ NEUTRAL: dict[str, Any] = {
     "tools": [],
 }
 #: What a field needs beside it to be a request at all.
-NEEDED = {
+NEEDED: dict[str, dict[str, Any]] = {
     "top_logprobs": {"logprobs": True},
     "modalities": {"audio": {"format": "wav", "voice": "v"}},
 }
@@ -131,22 +131,42 @@ def test_streaming_is_the_gateways_own() -> None:
     assert CLOSED.settle(streamed, strict=True) == ()
 
 
-class TestUnknown:
-    def test_is_dropped_and_told(self) -> None:
-        assert CLOSED.settle(request(zeta=1, seed=1, alpha=2), strict=False) == (
-            "alpha",
-            "seed",
-            "zeta",
-        )
+def test_unknown_parameter_may_be_honoured_by_name() -> None:
+    policy = ParameterPolicy(honoured=frozenset({"top_k"}))
+    assert policy.settle(request(top_k=5), strict=True) == ()
 
-    def test_is_refused_where_strict(self) -> None:
-        with pytest.raises(UnsupportedParameter) as caught:
-            CLOSED.settle(request(zeta=1), strict=True)
-        assert ("zeta", "unknown_parameter") == (caught.value.param, caught.value.code)
 
-    def test_may_be_honoured_by_name(self) -> None:
-        policy = ParameterPolicy(honoured=frozenset({"top_k"}))
-        assert policy.settle(request(top_k=5), strict=True) == ()
+@pytest.mark.parametrize("name", sorted(ASKING))
+@pytest.mark.parametrize(
+    "policy",
+    [
+        CLOSED,
+        ParameterPolicy(honoured=frozenset({"n", "seed", "logprobs", "audio"})),
+        ParameterPolicy(forwards_unknown=True),
+    ],
+    ids=["closed", "some", "all"],
+)
+def test_treatment_foretells_what_settling_does(name: str, policy: ParameterPolicy) -> None:
+    needed = ParameterPolicy(
+        policy.honoured | NEEDED.get(name, {}).keys(), forwards_unknown=policy.forwards_unknown
+    )
+    try:
+        done = "dropped" if name in needed.settle(asking(name), strict=False) else "yes"
+    except UnsupportedParameter:
+        done = "refused"
+    assert done == policy.treatment(name)
+    assert policy.honours(name) == (done == "yes")
+
+
+@pytest.mark.parametrize("name", sorted(ALWAYS))
+def test_gateways_own_parameters_work_with_every_model(name: str) -> None:
+    assert CLOSED.treatment(name) == "yes"
+
+
+def test_emulated_parameter_has_its_effect_and_says_how() -> None:
+    policy = ParameterPolicy(honoured=frozenset({"stop"}), emulated=frozenset({"stop"}))
+    assert ("emulated", True) == (policy.treatment("stop"), policy.honours("stop"))
+    assert policy.settle(asking("stop"), strict=True) == ()
 
 
 @given(

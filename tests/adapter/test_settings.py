@@ -120,5 +120,5 @@ def test_credentials_do_not_show() -> None:
 
 def test_settings_cannot_be_changed() -> None:
     settings = Sample.from_environment({})
-    with pytest.raises(ValidationError):
-        settings.retries = 3
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(settings, "retries", 3)  # noqa: B010 - the type checker knows it is read-only

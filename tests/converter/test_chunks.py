@@ -283,8 +283,7 @@ def test_event_out_of_contract_is_the_adapters_failure(events: list[Event]) -> N
     writer = ChunkWriter(form())
 
     with pytest.raises(UpstreamInvalidResponse):
-        for event in events:
-            writer.write(event)
+        b"".join(map(writer.write, events))
 
 
 def test_arguments_are_json_even_when_cut_into_single_characters() -> None:

@@ -180,5 +180,4 @@ def test_event_out_of_contract_is_the_adapters_failure(events: list[Event]) -> N
     fold = CompletionFold(form())
 
     with pytest.raises(UpstreamInvalidResponse):
-        for event in events:
-            fold.write(event)
+        list(map(fold.write, events))

@@ -14,8 +14,10 @@ from tests.e2e.gateways import SERVERS, GatewayProcess, Server, running
 from tests.e2e.scenes import Scene
 from tests.scripted_upstream import (
     MODELS_PATH,
+    Reply,
     ScriptedUpstream,
     anthropic_models_reply,
+    json_reply,
     models_reply,
 )
 
@@ -28,6 +30,12 @@ CLAUDE_MODELS = ("claude-scripted",)
 
 _PROCESSES = pytest.StashKey[list[GatewayProcess]]()
 _LOG_LENGTHS = pytest.StashKey[dict[GatewayProcess, int]]()
+
+
+def anthropic_model_reply(name: str) -> Reply:
+    """The reply of `GET /v1/models/{name}`."""
+    fields = {"type": "model", "display_name": name, "created_at": "2026-06-01T00:00:00Z"}
+    return json_reply(200, {"id": name, **fields})
 
 
 class StartGateway(Protocol):
@@ -82,6 +90,9 @@ def openai_upstream() -> Iterator[ScriptedUpstream]:
 def claude_upstream() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream() as upstream:
         upstream.script(anthropic_models_reply(CLAUDE_MODELS), path=MODELS_PATH, repeat_last=True)
+        for name in CLAUDE_MODELS:
+            path = f"{MODELS_PATH}/{name}"
+            upstream.script(anthropic_model_reply(name), path=path, repeat_last=True)
         yield upstream
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import anthropic.types
+import anthropic
 import openai
 import pytest
 
@@ -40,11 +40,15 @@ def test_owner_and_adapter_are_told(client: openai.OpenAI) -> None:
     assert {"adapter": "openai"}.items() <= (model.model_extra or {}).items()
 
 
-def test_the_list_is_also_one_of_anthropics(gateway: GatewayProcess) -> None:
-    listed = exchange(f"{gateway.base_url}/models", key=API_KEY).json
-    models = [anthropic.types.ModelInfo.model_validate(model) for model in listed["data"]]
-    assert (models[0].id, models[-1].id) == (listed["first_id"], listed["last_id"])
-    assert listed["has_more"] is False
+def test_the_list_is_read_by_anthropics_sdk_too(gateway: GatewayProcess) -> None:
+    with anthropic.Anthropic(
+        base_url=gateway.url, auth_token=API_KEY, api_key=None, max_retries=0
+    ) as client:
+        page = client.models.list()
+        models = list(page)
+    assert {*OPENAI_MODELS, *CLAUDE_MODELS} <= {model.id for model in models}
+    assert (models[0].id, models[-1].id) == (page.first_id, page.last_id)
+    assert 2026 == next(m.created_at.year for m in models if m.id == CLAUDE_MODELS[0])
 
 
 def test_an_unknown_model_is_a_404(any_client: openai.OpenAI) -> None:

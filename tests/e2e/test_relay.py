@@ -39,6 +39,8 @@ HAND_WRITTEN = (
     b'"choices":[{"index":0,"delta":{"content":"\\u00e9\xc3\xa9\\/"},"finish_reason":null}]}\n\n',
     b'data: {"id":"c-1","object":"chat.completion.chunk","created":5,"model":"m",'
     b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
+    b'data: {"id":"c-1","object":"chat.completion.chunk","created":5,"model":"m",'
+    b'"choices":[], "usage":{"prompt_tokens":1, "completion_tokens":1,"total_tokens":2}}\n\n',
     DONE,
 )
 LONG = Answer(words=tuple(f"word{number} " for number in range(300)))

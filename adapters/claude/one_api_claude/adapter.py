@@ -95,7 +95,14 @@ class ClaudeAdapter(HTTPModelAdapter):
             honoured |= {"temperature", "top_p"}
         if wants_reasoning_text(capabilities):
             honoured |= {"include_reasoning"}
-        return ParameterPolicy(honoured=honoured)
+        asked_in_words = {
+            "tool_choice": not capabilities.forced_tools,
+            "response_format": not capabilities.structured_outputs,
+        }
+        return ParameterPolicy(
+            honoured=honoured,
+            emulated=frozenset(name for name, is_asked in asked_in_words.items() if is_asked),
+        )
 
     @override
     def to_wire(self, request: ChatCompletionRequest, call: Call) -> WireRequest:

@@ -180,8 +180,6 @@ class MessageParser(ReplyParser):
                 service_tier=service_tier_from_wire(message.get("usage")),
             )
         )
-        # Told early, so that a reply the client leaves is accounted for.
-        self._events.append(UsageReport(self._usage.total()))
 
     def _begin_block(self, event: Mapping[str, Any]) -> None:
         block = ReplyBlock(_object(event, "content_block"))

@@ -21,7 +21,6 @@ _SIGNATURE = re.compile(
     r".{0,80}signature\W+in\W+thinking|.{0,80}thinking\W.{0,40}blocks .{0,80}cannot be modified",
     re.I,
 )
-_BOTH_SAMPLING = re.compile(r"\W?temperature\b.{0,20}top_p\W+cannot both", re.I)
 _SAMPLING = re.compile(
     r"\W?(?:temperature|top_p)\b.{0,20}(?:is deprecated|not supported|not permitted)", re.I
 )
@@ -74,8 +73,6 @@ def _about_limit(message: str, body: Mapping[str, Any], _: ModelCapabilities) ->
 def _about_sampling(message: str, body: Mapping[str, Any], _: ModelCapabilities) -> Lesson | None:
     if not {"temperature", "top_p"} & body.keys():
         return None
-    if _BOTH_SAMPLING.match(message):
-        return {"sampling": "one"}
     return {"sampling": "none"} if _SAMPLING.match(message) else None
 
 

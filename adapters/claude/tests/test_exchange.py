@@ -507,6 +507,13 @@ async def test_the_list_of_models_is_read_page_by_page(adapter_over: MakeAdapter
     assert script.requests[0].headers["x-api-key"] == "sk-ant-test"
 
 
+@pytest.mark.parametrize("moment", [None, 5, "yesterday", "1600-01-01T00:00:00Z"])
+async def test_an_unknown_time_of_release_is_zero(adapter_over: MakeAdapter, moment: Any) -> None:
+    script = Script(page({**ACME, "created_at": moment}))
+    (model,) = await adapter_over(script).list_models()
+    assert model.created == 0
+
+
 async def test_an_endless_list_ends(adapter_over: MakeAdapter) -> None:
     script = Script(*[page(DATED, has_more=True, last_id="x") for _ in range(30)])
     models = await adapter_over(script).list_models()

@@ -41,12 +41,7 @@ from one_api_claude.from_wire import MessageParser, Reading
 REPLIES = Path(__file__).parent / "replies"
 CASES = sorted(path.stem for path in REPLIES.glob("*.sse"))
 
-HEAD = [
-    Start(id="chatcmpl-01Xq7ZTnRw", service_tier="default"),
-    UsageReport(
-        Usage(prompt_tokens=115, completion_tokens=1, cached_tokens=100, cache_write_tokens=5)
-    ),
-]
+HEAD = [Start(id="chatcmpl-01Xq7ZTnRw", service_tier="default")]
 USAGE = UsageReport(
     Usage(
         prompt_tokens=115,
@@ -312,7 +307,6 @@ def test_recorded_replies_are_in_anthropics_own_format() -> None:
             "usage_in_delta_only",
             [
                 Start(id="chatcmpl-01Xq7ZTnRw"),
-                UsageReport(Usage(prompt_tokens=0, completion_tokens=0)),
                 TextDelta("x"),
                 UsageReport(Usage(prompt_tokens=16, completion_tokens=2, cached_tokens=4)),
                 Finish("stop"),
@@ -359,6 +353,16 @@ def test_what_is_no_reply_is_told(data: bytes, error: type[GatewayError]) -> Non
 def test_done_after_the_end_is_harmless() -> None:
     data = reply("text")
     assert read(data) == read(data + b"data: [DONE]\n\n")
+
+
+def test_a_comment_is_a_sign_of_life() -> None:
+    assert [KeepAlive(), *read(reply("text"))] == read(b": still here\n\n" + reply("text"))
+
+
+def test_a_signature_may_come_with_the_block() -> None:
+    data = reply("omitted_thinking").replace(b'"signature":""', b'"signature":"Sig"', 1)
+    block = {"type": "thinking", "thinking": "", "signature": "Sig"}
+    assert ThinkingBlockDelta(0, block) in read(data)
 
 
 def test_legacy_functions_finish_as_such() -> None:
@@ -440,6 +444,16 @@ def test_a_resumed_turn_adds_content_and_usage() -> None:
     )
     assert [TextDelta("found."), UsageReport(usage), Finish("stop")] == events
     assert parser.content[-1] == {"type": "text", "text": "found."}
+
+
+def test_sent_back_text_keeps_its_citations() -> None:
+    parser = MessageParser(Reading())
+    for _ in parser.feed(reply("citations")):
+        pass
+    plain, cited, _ = parser.content
+    assert "citations" not in plain
+    kinds = [citation["type"] for citation in cited["citations"]]
+    assert kinds == ["web_search_result_location", "page_location"]
 
 
 def test_sent_back_thinking_is_whole() -> None:

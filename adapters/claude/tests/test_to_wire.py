@@ -7,8 +7,16 @@ from typing import Any
 import orjson
 import pytest
 
-from one_api.adapter import Call, ChatCompletionRequest, GatewayError, JsonObject
+from one_api.adapter import (
+    Call,
+    ChatCompletionRequest,
+    GatewayError,
+    JsonObject,
+    UnsupportedParameter,
+)
 from one_api_claude import ClaudeAdapter
+from one_api_claude.capabilities import ModelCapabilities, ThinkingType
+from one_api_claude.to_wire import Conversion, request_to_wire
 
 OPUS_5_5 = "claude-opus-5-5"
 OPUS_5 = "claude-opus-5"
@@ -266,6 +274,22 @@ SYSTEM = {"role": "system", "content": "be brief"}
                 user(result("r", id_="call_fn_0")),
             ],
             id="P24-legacy-calls-get-ids",
+        ),
+        pytest.param(
+            [
+                ASK,
+                {
+                    "role": "assistant",
+                    "tool_calls": [
+                        {"id": "c1", "type": "custom", "custom": {"name": "f", "input": "raw"}}
+                    ],
+                },
+                ANSWERED,
+            ],
+            OPUS_5_5,
+            None,
+            [user("x"), assistant(use(input="raw")), user(result("r"))],
+            id="the-input-of-a-custom-call-is-wrapped",
         ),
         pytest.param(
             [ASK, {"role": "assistant", "content": None, "refusal": "no"}, ASK],
@@ -600,16 +624,27 @@ def test_tool_definitions(adapter: ClaudeAdapter, given: JsonObject, written: Js
     assert ([written], []) == (wire["tools"], call.degraded)
 
 
-def test_a_strict_tool_that_cannot_be_enforced_is_told(adapter: ClaudeAdapter) -> None:
-    open_map = {"type": "object", "additionalProperties": {"type": "string"}}
-    wire, call, _ = to_wire(adapter, {"tools": [tool(strict=True, parameters=open_map)]})
-    assert [{"name": "f", "input_schema": open_map}] == wire["tools"]
+CLOSED = {**EMPTY_SCHEMA, "additionalProperties": False}
+LINK = {**CLOSED, "properties": {"next": {"$ref": "#/$defs/Link"}}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        pytest.param({"type": "object", "additionalProperties": {"type": "string"}}, id="open"),
+        pytest.param({**LINK, "$defs": {"Link": LINK}}, id="recursive"),
+    ],
+)
+def test_a_strict_tool_that_cannot_be_enforced_is_told(
+    adapter: ClaudeAdapter, schema: JsonObject
+) -> None:
+    wire, call, _ = to_wire(adapter, {"tools": [tool(strict=True, parameters=schema)]})
+    assert [{"name": "f", "input_schema": schema}] == wire["tools"]
     assert call.degraded == ["tools.strict"]
 
 
 def test_only_so_many_tools_are_strict(adapter: ClaudeAdapter) -> None:
-    closed = {**EMPTY_SCHEMA, "additionalProperties": False}
-    tools = [tool(f"t{n}", strict=True, parameters=closed) for n in range(21)]
+    tools = [tool(f"t{n}", strict=True, parameters=CLOSED) for n in range(21)]
     wire, _, _ = to_wire(adapter, {"tools": tools})
     assert [offer.get("strict", False) for offer in wire["tools"]] == [True] * 20 + [False]
 
@@ -797,6 +832,40 @@ def test_a_budget_that_would_be_refused_is_dropped(
     assert ("thinking" in wire, call.dropped) == (False, ["reasoning_effort"])
 
 
+def test_a_model_that_cannot_think_drops_the_effort() -> None:
+    capabilities = ModelCapabilities(thinking=frozenset(), efforts=frozenset())
+    conversion = Conversion(capabilities=capabilities, default_max_tokens=9, user_key=b"k")
+    for effort, dropped in (("high", ["reasoning_effort"]), ("none", [])):
+        request = ChatCompletionRequest.from_wire({"messages": HI, "reasoning_effort": effort})
+        call = Call(model="acme-1")
+        body = request_to_wire(request, call, conversion)
+        assert (dropped, False) == (call.dropped, "thinking" in body)
+
+
+def test_a_model_that_always_thinks_drops_the_wish_not_to() -> None:
+    capabilities = ModelCapabilities(efforts=frozenset())
+    conversion = Conversion(capabilities=capabilities, default_max_tokens=9, user_key=b"k")
+    request = ChatCompletionRequest.from_wire({"messages": HI, "reasoning_effort": "none"})
+    call = Call(model="acme-1", strict_params=True)
+    with pytest.raises(UnsupportedParameter):
+        request_to_wire(request, call, conversion)
+
+
+def test_a_forced_call_ends_thinking_where_both_do_not_go_together() -> None:
+    body = {"tools": TWO, "tool_choice": "required", "reasoning_effort": "max", "messages": HI}
+    request = ChatCompletionRequest.from_wire(body)
+    told = []
+    choices: list[list[ThinkingType]] = [["adaptive", "disabled"], ["adaptive"]]
+    for types in choices:
+        capabilities = ModelCapabilities(
+            thinking=frozenset(types), forced_tools=True, forced_tools_with_thinking=False
+        )
+        conversion = Conversion(capabilities=capabilities, default_max_tokens=9, user_key=b"k")
+        wire = request_to_wire(request, Call(model="acme-1"), conversion)
+        told.append((wire.get("thinking"), wire["output_config"]))
+    assert told == [({"type": "disabled"}, {"effort": "high"}), (None, {"effort": "max"})]
+
+
 def test_a_budget_goes_with_signed_open_calls(adapter: ClaudeAdapter) -> None:
     signed = {"type": "thinking", "thinking": "t", "signature": "Sig"}
     messages = [ASK, {**CALLED, "thinking_blocks": [signed]}, ANSWERED]
@@ -841,6 +910,11 @@ def test_json_schema_that_cannot_be_enforced_is_asked_for_in_words(
     assert call.degraded == ["response_format"]
     error = refusal(adapter, schema_format(schema), Call(model=OPUS_5_5, strict_params=True))
     assert error.param == "response_format"
+
+
+def test_json_schema_that_cannot_be_sent_is_refused(adapter: ClaudeAdapter) -> None:
+    error = refusal(adapter, schema_format({"default": 2**70}))
+    assert (error.status, error.param) == (400, "response_format.json_schema.schema")
 
 
 def test_json_schema_without_a_schema_is_any_object(adapter: ClaudeAdapter) -> None:

@@ -16,8 +16,8 @@ from one_api_llamacpp.adapter import LlamaCppAdapter
 if str(Path(__file__).parent) not in tests.__path__:
     tests.__path__.append(str(Path(__file__).parent))
 
-from tests.local_models import engine_threads, make_adapter  # noqa: E402 - needs the path above
-from tests.make_gguf import write_scripted  # noqa: E402 - the same
+from tests.local_models import engine_threads, make_adapter
+from tests.make_gguf import write_scripted
 
 AdapterFactory = Callable[..., LlamaCppAdapter]
 ModelWriter = Callable[..., Path]
