@@ -12,11 +12,6 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from one_api_claude import ClaudeAdapter
-from one_api_echo import EchoAdapter
-from one_api_llamacpp import LlamaCppAdapter
-from one_api_openai import OpenAIAdapter
-
 from one_api.adapter import (
     AdapterContext,
     BaseModelAdapter,
@@ -27,6 +22,10 @@ from one_api.adapter import (
     WireReply,
     WireRequest,
 )
+from one_api_claude import ClaudeAdapter
+from one_api_echo import EchoAdapter
+from one_api_llamacpp import LlamaCppAdapter
+from one_api_openai import OpenAIAdapter
 
 PAGE = Path(__file__).with_name("protocol.md")
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"

@@ -71,6 +71,7 @@ class GatewayError(Exception):
     `param` names the offending request field in JSON path form (`messages[0].content`).
     `retry_after_s` is in seconds and capped at `MAX_RETRY_AFTER_S` on the wire.
     `code` replaces the class's code where a provider or a validator knows a more exact one.
+    `limit_headers` are `x-ratelimit-*` values to tell along.
     """
 
     status: ClassVar[int] = 500
@@ -85,10 +86,12 @@ class GatewayError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after_s: float | None = None,
+        limit_headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = redact(message)
         self.param = param
+        self.limit_headers = dict(limit_headers or {})
         if code is not None:
             self.code = code
         self.retry_after_s = retry_after_s
@@ -106,10 +109,11 @@ class GatewayError(Exception):
 
     def headers(self) -> dict[str, str]:
         """Response headers this error needs besides the content type."""
-        if self.retry_after_s is None:
-            return {}
-        wait_s = min(max(self.retry_after_s, 0.0), MAX_RETRY_AFTER_S)
-        return {"Retry-After": str(-int(-wait_s // 1))}
+        headers = dict(self.limit_headers)
+        if self.retry_after_s is not None:
+            wait_s = min(max(self.retry_after_s, 0.0), MAX_RETRY_AFTER_S)
+            headers["Retry-After"] = str(-int(-wait_s // 1))
+        return headers
 
 
 class InvalidRequest(GatewayError):
@@ -207,26 +211,11 @@ class MethodNotAllowed(GatewayError):
 
 
 class RateLimitExceeded(GatewayError):
-    """The caller used up its own limit; `limit_headers` are the `x-ratelimit-*` values."""
+    """The caller used up its own limit."""
 
     status = 429
     type = "requests"
     code = "rate_limit_exceeded"
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after_s: float | None = None,
-        limit_headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(message, retry_after_s=retry_after_s)
-        self.limit_headers = dict(limit_headers or {})
-
-    @override
-    def headers(self) -> dict[str, str]:
-        """When to come back, and what is left of the limit."""
-        return {**super().headers(), **self.limit_headers}
 
 
 class InternalError(GatewayError):

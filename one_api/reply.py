@@ -91,8 +91,9 @@ def texts_of(reply: JsonObject) -> list[str]:
         message = choice["message"]
         texts += [message.get(key) or "" for key in ("content", "refusal", "reasoning_content")]
         for call in message.get("tool_calls") or ():
-            function = call.get("function") or {}
-            texts += [function.get("name") or "", function.get("arguments") or ""]
+            function = call.get("function")
+            if isinstance(function, dict):
+                texts += [function.get("name") or "", function.get("arguments") or ""]
     return [text for text in texts if isinstance(text, str)]
 
 

@@ -14,7 +14,12 @@ from one_api.adapter.http import (
     WireReply,
     WireRequest,
 )
-from one_api.adapter.http_errors import error_from_reply, error_from_status, parse_retry_after_s
+from one_api.adapter.http_errors import (
+    duration_to_wire,
+    error_from_reply,
+    error_from_status,
+    parse_retry_after_s,
+)
 from one_api.adapter.openai_compatible import (
     CompatibleProvider,
     OpenAICompatibleAdapter,
@@ -126,6 +131,7 @@ __all__ = [
     "UsageReport",
     "WireReply",
     "WireRequest",
+    "duration_to_wire",
     "error_from_reply",
     "error_from_status",
     "normalise_base_url",

@@ -6,6 +6,7 @@ provider's words, which may quote the credential.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -39,6 +40,11 @@ _CONTEXT = re.compile(
 #: The provider's own error codes that say more than its status.
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error"})
 
+_LIMIT_HEADERS = tuple(
+    f"x-ratelimit-{value}-{kind}"
+    for value in ("limit", "remaining", "reset")
+    for kind in ("requests", "tokens")
+)
 #: Statuses that tell of the provider's own trouble.
 _FAULTS: dict[int, type[UpstreamError]] = {
     408: UpstreamTimeout,
@@ -62,6 +68,7 @@ def error_from_reply(status: int, headers: Mapping[str, str], body: bytes) -> Ga
         code=code,
         param=param,
         retry_after_s=parse_retry_after_s(headers, now_s=time.time()),
+        limit_headers={name: headers[name] for name in _LIMIT_HEADERS if name in headers},
     )
 
 
@@ -72,10 +79,12 @@ def error_from_status(
     code: str | None = None,
     param: str | None = None,
     retry_after_s: float | None = None,
+    limit_headers: Mapping[str, str] | None = None,
 ) -> GatewayError:
     """The error for a provider's HTTP `status` and its own words.
 
-    `retry_after_s` is what the provider asked for, in seconds.
+    `retry_after_s` is what the provider asked for, in seconds; `limit_headers` are the
+    `x-ratelimit-*` values it gave, told with a 429.
     """
     text = message or f"The provider answered with HTTP status {status}."
     if status in (401, 403):
@@ -84,7 +93,8 @@ def error_from_status(
         return UpstreamQuotaExhausted("The gateway's account with the provider has no credit left.")
     if status in _FAULTS:
         wait_s = retry_after_s if retry_after_s is not None else _DEFAULT_WAIT_S.get(status)
-        return _FAULTS[status](text, retry_after_s=wait_s)
+        told = limit_headers if status == 429 else None
+        return _FAULTS[status](text, retry_after_s=wait_s, limit_headers=told)
     if status == 404:
         return ModelNotFound(text, param=param or "model", code=code)
     if 400 <= status < 500:
@@ -117,6 +127,14 @@ def parse_retry_after_s(headers: Mapping[str, str], *, now_s: float) -> float | 
         return max(parsedate_to_datetime(value).timestamp() - now_s, 0.0)
     except (TypeError, ValueError):
         return None
+
+
+def duration_to_wire(duration_s: float) -> str:
+    """`duration_s` as OpenAI writes it in headers: `850ms`, `12s`, `6m0s`."""
+    if duration_s < 1:
+        return f"{math.ceil(duration_s * 1000)}ms"
+    whole = math.ceil(duration_s)
+    return f"{whole}s" if whole < 60 else f"{whole // 60}m{whole % 60}s"
 
 
 def _read_error(body: bytes) -> tuple[str, str | None, str | None]:

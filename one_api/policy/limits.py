@@ -11,6 +11,7 @@ from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.storage import storage_from_string
 
+from one_api.adapter.http_errors import duration_to_wire
 from one_api.errors import MAX_RETRY_AFTER_S, RateLimitExceeded
 
 if TYPE_CHECKING:
@@ -62,11 +63,3 @@ def _storage(redis_url: str | None) -> Storage:
     if redis_url is None:
         return MemoryStorage()
     return cast("Storage", storage_from_string(f"async+{redis_url}", implementation="redispy"))
-
-
-def duration_to_wire(duration_s: float) -> str:
-    """`duration_s` as OpenAI writes it in headers: `850ms`, `12s`, `6m0s`."""
-    if duration_s < 1:
-        return f"{math.ceil(duration_s * 1000)}ms"
-    whole = math.ceil(duration_s)
-    return f"{whole}s" if whole < 60 else f"{whole // 60}m{whole % 60}s"

@@ -6,10 +6,11 @@ from typing import Any
 
 import orjson
 
-from one_api.converter import ReplyForm, usage_from_wire
+from one_api.converter import ReplyForm, random_id, usage_from_wire
 from one_api.errors import UpstreamInvalidResponse
 from one_api.events import Usage
-from one_api.relay.fields import NO_CONTENT, error_in_reply, mend_reasoning
+from one_api.relay.fields import NO_CONTENT, error_in_reply, mend_reasoning, tells_error
+from one_api.schemas import JsonObject
 
 
 def relay_body(data: bytes, form: ReplyForm) -> tuple[bytes, Usage | None]:
@@ -23,8 +24,8 @@ def relay_body(data: bytes, form: ReplyForm) -> tuple[bytes, Usage | None]:
         raise UpstreamInvalidResponse("The provider's reply is not JSON.") from exc
     if not isinstance(reply, dict):
         raise UpstreamInvalidResponse(NO_CONTENT)
-    if reply.get("error"):
-        raise error_in_reply(reply["error"])
+    if tells_error(reply):
+        raise error_in_reply(reply)
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices:
         raise UpstreamInvalidResponse(NO_CONTENT)
@@ -58,20 +59,32 @@ def _mend_message(choice: Any, index: int, form: ReplyForm) -> bool:
         if key not in target:
             target[key] = value
             is_changed = True
-    if not choice.get("finish_reason"):
-        choice["finish_reason"] = "tool_calls" if message.get("tool_calls") else "stop"
+    given = message.get("tool_calls")
+    calls = [call for call in given if isinstance(call, dict)] if isinstance(given, list) else []
+    if given is not None and given != calls:
+        message["tool_calls"] = calls
         is_changed = True
-    elif choice["finish_reason"] == "tool_calls" and not message.get("tool_calls"):
-        choice["finish_reason"] = "stop"
-        is_changed = True
-    for call in message.get("tool_calls") or ():
+    for call in calls:
         is_changed = _mend_whole_call(call) or is_changed
+    told, reason = choice.get("finish_reason"), "tool_calls" if calls else "stop"
+    if not (isinstance(told, str) and told) or (told == "tool_calls" and not calls):
+        choice["finish_reason"] = reason
+        is_changed = True
     return is_changed
 
 
-def _mend_whole_call(call: Any) -> bool:
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict) or function.get("arguments"):
-        return False
-    function["arguments"] = "{}"
-    return True
+def _mend_whole_call(call: JsonObject) -> bool:
+    function = call.get("function")
+    is_changed = False
+    if not (isinstance(call.get("id"), str) and call["id"]):
+        call["id"] = random_id("call_", 24)
+        is_changed = True
+    if call.get("type") is None:
+        call["type"] = "function"
+        is_changed = True
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    if call["type"] == "function" and not (isinstance(arguments, str) and arguments):
+        text = orjson.dumps(arguments).decode() if isinstance(arguments, dict) else "{}"
+        call["function"] = {**(function if isinstance(function, dict) else {}), "arguments": text}
+        is_changed = True
+    return is_changed

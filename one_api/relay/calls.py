@@ -29,8 +29,9 @@ class CallMender:
 
     def mend(self, delta: JsonObject) -> bool:
         """Mend the `tool_calls` of one delta in place; whether that changed anything."""
-        calls = [call for call in delta["tool_calls"] if isinstance(call, dict)]
-        is_changed = len(calls) != len(delta["tool_calls"])
+        given = delta["tool_calls"]
+        calls = [c for c in given if isinstance(c, dict)] if isinstance(given, list) else []
+        is_changed = given != calls
         for call in calls:
             is_changed = self._mend_call(call) or is_changed
             self._note_arguments(call)

@@ -17,13 +17,20 @@ from one_api.converter import DONE, ReplyForm, frame, usage_from_wire, usage_to_
 from one_api.errors import UpstreamDisconnected, UpstreamInvalidResponse
 from one_api.events import Usage
 from one_api.relay.calls import CallMender
-from one_api.relay.fields import NO_CONTENT, error_in_reply, mend_reasoning
+from one_api.relay.fields import (
+    NO_CONTENT,
+    error_in_event,
+    error_in_reply,
+    mend_reasoning,
+    tells_error,
+)
 from one_api.schemas import JsonObject
 
 #: What makes a read worth parsing once the stream is under way.
 _REMARKABLE = re.compile(
     rb'"(?:usage|finish_reason)"\s*+:\s*+(?!null)'
     rb'|"(?:error|role|name|reasoning|reasoning_content)"\s*:'
+    rb'|"arguments"\s*+:\s*+(?!")'
     rb'|"(?:delta|choices)"\s*:\s*(?:null|\[\s*\])'
     rb"|\[DONE\]|\r|^[^d]|\n[^d\n]"
 )
@@ -70,9 +77,11 @@ class StreamRelay:
         whole, self._tail = (data, b"") if cut == len(data) else (data[:cut], data[cut:])
         if (
             self._signature is not None
+            and self.is_committed
             and not self._has_bare_calls
             and _REMARKABLE.search(whole) is None
-            and whole.count(self._signature) == whole.count(b"\n\n")
+            # One id for each frame: the stream's own. A second one is a tool call's.
+            and whole.count(self._signature) == whole.count(b'"id"') == whole.count(b"\n\n")
         ):
             self.content_frames += whole.count(b"\n\n")
             return whole
@@ -84,7 +93,7 @@ class StreamRelay:
         Raises: UpstreamDisconnected when the stream was cut, UpstreamInvalidResponse when it held
         nothing.
         """
-        out = self._rewrite(self._tail + b"\n\n") if self._tail else b""
+        out = self._rewrite(self._tail + b"\n\n")
         if not self._introduced:
             raise UpstreamInvalidResponse(NO_CONTENT)
         for choice in sorted(self._introduced - self._finished):
@@ -118,6 +127,8 @@ class StreamRelay:
         for event in self._decoder.feed(data):
             if event.event == ":":
                 continue
+            if event.event == "error":
+                raise error_in_event(event.data)
             if event.data == b"[DONE]":
                 self.is_done = True
                 continue
@@ -133,8 +144,8 @@ class StreamRelay:
         if not isinstance(chunk, dict):
             self.malformed += 1
             return b""
-        if chunk.get("error"):
-            raise error_in_reply(chunk["error"])
+        if tells_error(chunk):
+            raise error_in_reply(chunk)
         usage = usage_from_wire(chunk.get("usage"))
         if usage is not None:
             self.usage = usage
@@ -150,7 +161,7 @@ class StreamRelay:
         owed = b""
         for choice in choices:
             is_changed = self._mend_choice(choice) or is_changed
-            if choice["finish_reason"] == "tool_calls":
+            if choice["finish_reason"] not in (None, "length", "content_filter"):
                 owed += self._owed_arguments(choice["index"])
         return owed + (frame(chunk) if is_changed else b"data: " + data + b"\n\n")
 

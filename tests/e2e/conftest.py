@@ -19,6 +19,7 @@ from tests.scripted_upstream import (
     anthropic_models_reply,
     json_reply,
     models_reply,
+    refusing_url,
 )
 
 API_KEY = "gateway-key-of-a-caller"
@@ -27,6 +28,9 @@ CLAUDE_CREDENTIAL = "sk-ant-scripted-claude-credential"
 #: What the scripted providers list; ids hold what ids in the wild hold.
 OPENAI_MODELS = ("gpt-scripted", "acme/coder", "llama3:8b-instruct", "acme/vision:v2")
 CLAUDE_MODELS = ("claude-scripted",)
+#: A model whose provider refuses every connection.
+UNREACHABLE_MODEL = "unreachable"
+ALL_MODELS = ("echo", *OPENAI_MODELS, *CLAUDE_MODELS, UNREACHABLE_MODEL)
 
 _PROCESSES = pytest.StashKey[list[GatewayProcess]]()
 _LOG_LENGTHS = pytest.StashKey[dict[GatewayProcess, int]]()
@@ -99,14 +103,17 @@ def claude_upstream() -> Iterator[ScriptedUpstream]:
 @pytest.fixture(scope="session")
 def providers(
     openai_upstream: ScriptedUpstream, claude_upstream: ScriptedUpstream
-) -> dict[str, str]:
-    """The environment that switches both scripted providers on, and asks callers for a key."""
-    return {
+) -> Iterator[dict[str, str]]:
+    """The environment that switches the providers on, and asks callers for a key."""
+    with refusing_url() as nobody:
+        yield {
         "API_KEYS": API_KEY,
         "OPENAI_API_KEY": OPENAI_CREDENTIAL,
         "OPENAI_BASE_URL": f"{openai_upstream.url}/v1",
         "CLAUDE_API_KEY": CLAUDE_CREDENTIAL,
         "CLAUDE_BASE_URL": claude_upstream.url,
+        "VLLM_BASE_URL": nobody,
+        "VLLM_MODELS": UNREACHABLE_MODEL,
     }
 
 
@@ -118,6 +125,13 @@ def openai_scene(openai_upstream: ScriptedUpstream) -> Scene:
 @pytest.fixture
 def claude_scene(claude_upstream: ScriptedUpstream) -> Scene:
     return Scene(claude_upstream, "claude")
+
+
+@pytest.fixture(params=["openai", "claude"])
+def scene(request: pytest.FixtureRequest) -> Scene:
+    """A model at each scripted provider in turn."""
+    found: Scene = request.getfixturevalue(f"{request.param}_scene")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +152,24 @@ def shared_gateway(
             return started[server]
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def impatient_gateway(
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
+    providers: Mapping[str, str],
+) -> Iterator[GatewayProcess]:
+    """A gateway that waits for providers for a fraction of a second."""
+    patience = {
+        "FIRST_CONTENT_TIMEOUT_S": "0.3",
+        "IDLE_TIMEOUT_S": "0.4",
+        "TOTAL_TIMEOUT_S": "0.8",
+        "STREAM_OPEN_AFTER_S": "0",
+    }
+    directory = tmp_path_factory.mktemp("impatient")
+    with _watched(pytestconfig, directory, {**providers, **patience}, "granian") as process:
+        yield process
 
 
 @pytest.fixture

@@ -19,10 +19,8 @@ from tests.scripted_upstream import (
     PARALLEL_TOOL_CALLS,
     TOOL_CALL_WITHOUT_ARGUMENTS,
     Answer,
-    Reply,
     anthropic_stream,
     openai_completion,
-    openai_stream,
 )
 
 HELLO_MESSAGES: list[ChatCompletionMessageParam] = [
@@ -43,27 +41,6 @@ PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGA"
     "WjR9awAAAABJRU5ErkJggg=="
 )
-
-
-@pytest.fixture(params=["openai", "claude"])
-def scene(request: pytest.FixtureRequest) -> Scene:
-    """A model at each scripted provider in turn."""
-    found: Scene = request.getfixturevalue(f"{request.param}_scene")
-    return found
-
-
-def whole_reply(scene: Scene, answer: Answer) -> Reply:
-    """What the scene's provider sends for a request that is not streamed to the client."""
-    # Anthropic is always asked for a stream.
-    return openai_completion(answer) if is_openai(scene) else anthropic_stream(answer)
-
-
-def streamed_reply(scene: Scene, answer: Answer) -> Reply:
-    return openai_stream(answer) if is_openai(scene) else anthropic_stream(answer)
-
-
-def is_openai(scene: Scene) -> bool:
-    return scene.model.startswith("openai/")
 
 
 def told_calls(answer: Answer) -> list[tuple[str, str, Any]]:
@@ -117,7 +94,7 @@ async def test_async_client_streams_too(any_gateway: GatewayProcess) -> None:
 
 
 def test_text_arrives_whole(any_client: openai.OpenAI, scene: Scene) -> None:
-    scene.script(whole_reply(scene, HELLO))
+    scene.script(scene.whole())
     reply = any_client.chat.completions.create(model=scene.model, messages=HELLO_MESSAGES)
     assert HELLO.text == reply.choices[0].message.content
     assert "stop" == reply.choices[0].finish_reason
@@ -126,7 +103,7 @@ def test_text_arrives_whole(any_client: openai.OpenAI, scene: Scene) -> None:
 
 
 def test_text_arrives_streamed(any_client: openai.OpenAI, scene: Scene) -> None:
-    scene.script(streamed_reply(scene, HELLO))
+    scene.script(scene.streamed())
     with any_client.chat.completions.create(
         model=scene.model, messages=HELLO_MESSAGES, stream=True
     ) as stream:
@@ -137,7 +114,7 @@ def test_text_arrives_streamed(any_client: openai.OpenAI, scene: Scene) -> None:
 
 
 def test_stream_helper_accumulates_the_reply(client: openai.OpenAI, scene: Scene) -> None:
-    scene.script(streamed_reply(scene, PARALLEL_TOOL_CALLS))
+    scene.script(scene.streamed(PARALLEL_TOOL_CALLS))
     with client.chat.completions.stream(
         model=scene.model,
         messages=HELLO_MESSAGES,
@@ -170,7 +147,7 @@ CALLING = pytest.mark.parametrize(
 
 @CALLING
 def test_tool_calls_arrive_whole(client: openai.OpenAI, scene: Scene, answer: Answer) -> None:
-    scene.script(whole_reply(scene, answer))
+    scene.script(scene.whole(answer))
     reply = client.chat.completions.create(
         model=scene.model, messages=HELLO_MESSAGES, tools=TOOLS
     )
@@ -185,7 +162,7 @@ def test_tool_calls_arrive_whole(client: openai.OpenAI, scene: Scene, answer: An
 @CALLING
 def test_tool_calls_arrive_streamed(client: openai.OpenAI, scene: Scene, answer: Answer) -> None:
     """Ids and names come once, arguments in pieces that make JSON."""
-    scene.script(streamed_reply(scene, answer))
+    scene.script(scene.streamed(answer))
     with client.chat.completions.create(
         model=scene.model, messages=HELLO_MESSAGES, tools=TOOLS, stream=True
     ) as stream:
@@ -209,7 +186,7 @@ def test_tool_calls_arrive_streamed(client: openai.OpenAI, scene: Scene, answer:
 def test_a_conversation_with_tool_results_reaches_the_provider(
     client: openai.OpenAI, scene: Scene
 ) -> None:
-    scene.script(whole_reply(scene, HELLO))
+    scene.script(scene.whole())
     call = {"name": "get_weather", "arguments": '{"city":"Paris"}'}
     client.chat.completions.create(
         model=scene.model,
@@ -230,7 +207,7 @@ def test_a_conversation_with_tool_results_reaches_the_provider(
 
 
 def test_images_reach_the_provider(client: openai.OpenAI, scene: Scene) -> None:
-    scene.script(whole_reply(scene, HELLO))
+    scene.script(scene.whole())
     client.chat.completions.create(
         model=scene.model,
         messages=[
@@ -245,7 +222,7 @@ def test_images_reach_the_provider(client: openai.OpenAI, scene: Scene) -> None:
     )
     (message,) = scene.request.json["messages"]
     image = message["content"][1]
-    if is_openai(scene):
+    if scene.is_openai:
         assert {"type": "image_url", "image_url": {"url": PIXEL}} == image
     else:
         source = image["source"]
@@ -270,7 +247,7 @@ def test_the_system_prompt_reaches_claude_as_such(
 def test_usage_chunk_comes_last_and_only_when_asked_for(
     any_client: openai.OpenAI, scene: Scene
 ) -> None:
-    scene.script(streamed_reply(scene, HELLO), streamed_reply(scene, HELLO))
+    scene.script(scene.streamed(), scene.streamed())
     with any_client.chat.completions.create(
         model=scene.model, messages=HELLO_MESSAGES, stream=True
     ) as stream:

@@ -6,19 +6,19 @@ import anthropic
 import openai
 import pytest
 
-from tests.e2e.conftest import API_KEY, CLAUDE_MODELS, OPENAI_MODELS
+from tests.e2e.conftest import ALL_MODELS, API_KEY, CLAUDE_MODELS, OPENAI_MODELS
 from tests.e2e.exchanges import exchange
 from tests.e2e.gateways import GatewayProcess
 
 
 def test_models_of_every_adapter_are_listed_once(any_client: openai.OpenAI) -> None:
     ids = [model.id for model in any_client.models.list()]
-    assert sorted(("echo", *OPENAI_MODELS, *CLAUDE_MODELS)) == sorted(ids)
+    assert sorted(ALL_MODELS) == sorted(ids)
 
 
 @pytest.mark.parametrize(
     "model_id",
-    ["echo", *OPENAI_MODELS, *CLAUDE_MODELS, "openai/acme/vision:v2", "claude/claude-scripted"],
+    [*ALL_MODELS, "openai/acme/vision:v2", "claude/claude-scripted"],
 )
 def test_a_model_is_retrieved_by_its_id(client: openai.OpenAI, model_id: str) -> None:
     assert model_id == client.models.retrieve(model_id).id

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,7 @@ import orjson
 from one_api.adapter import (
     GatewayError,
     UpstreamQuotaExhausted,
+    duration_to_wire,
     error_from_status,
     parse_retry_after_s,
 )
@@ -43,6 +45,7 @@ def error_from_body(status: int, headers: Mapping[str, str], body: bytes) -> Gat
         status,
         message_of(body),
         parse_retry_after_s(headers, now_s=time.time()),
+        limits_from_wire(headers, now=datetime.now(UTC)),
     )
 
 
@@ -62,10 +65,34 @@ def message_of(body: bytes) -> str:
         return ""
 
 
-def _error(status: int, message: str, retry_after_s: float | None) -> GatewayError:
+def limits_from_wire(headers: Mapping[str, str], *, now: datetime) -> dict[str, str]:
+    """Anthropic's rate headers under OpenAI's names; its reset is a time, OpenAI's a duration."""
+    told = {}
+    for kind in ("requests", "tokens"):
+        for value in ("limit", "remaining"):
+            given = headers.get(f"anthropic-ratelimit-{kind}-{value}", "")
+            if given.isdigit():
+                told[f"x-ratelimit-{value}-{kind}"] = given
+        try:
+            reset = datetime.fromisoformat(headers.get(f"anthropic-ratelimit-{kind}-reset", ""))
+            reset_s = max((reset - now).total_seconds(), 0.0)
+        except (ValueError, TypeError):
+            continue
+        told[f"x-ratelimit-reset-{kind}"] = duration_to_wire(reset_s)
+    return told
+
+
+def _error(
+    status: int,
+    message: str,
+    retry_after_s: float | None,
+    limit_headers: Mapping[str, str] | None = None,
+) -> GatewayError:
     if _NO_CREDIT.search(message):
         return UpstreamQuotaExhausted("The gateway's account with the provider has no credit left.")
-    return error_from_status(status, message, retry_after_s=retry_after_s)
+    return error_from_status(
+        status, message, retry_after_s=retry_after_s, limit_headers=limit_headers
+    )
 
 
 def _detail(envelope: Any) -> Mapping[str, Any]:

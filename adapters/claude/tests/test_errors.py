@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import orjson
 import pytest
 
 from one_api.adapter import CredentialRejected, UpstreamQuotaExhausted
 from one_api_claude import ClaudeAdapter
-from one_api_claude.errors import error_from_event
+from one_api_claude.errors import error_from_event, limits_from_wire
 
 
 def body(kind: str, message: str) -> bytes:
@@ -90,3 +92,22 @@ def test_an_unknown_error_inside_a_stream_is_the_providers_fault() -> None:
 def test_no_credit_inside_a_stream() -> None:
     event = {"error": {"type": "invalid_request_error", "message": NO_CREDIT}}
     assert isinstance(error_from_event(event), UpstreamQuotaExhausted)
+
+
+def test_rate_headers_are_told_under_openai_names() -> None:
+    headers = {
+        "anthropic-ratelimit-requests-limit": "50",
+        "anthropic-ratelimit-requests-remaining": "0",
+        "anthropic-ratelimit-requests-reset": "2026-11-21T12:00:42Z",
+        "anthropic-ratelimit-tokens-limit": "40000",
+        "anthropic-ratelimit-tokens-remaining": "many",
+        "anthropic-ratelimit-tokens-reset": "soon",
+    }
+    now = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    expected = {
+        "x-ratelimit-limit-requests": "50",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "42s",
+        "x-ratelimit-limit-tokens": "40000",
+    }
+    assert expected == limits_from_wire(headers, now=now)

@@ -558,8 +558,8 @@ def outcome(data: bytes) -> Event | GatewayError:
     return error or events[-1]
 
 
-@settings(deadline=None, max_examples=80)
-@given(st.lists(noise(), max_size=12))
+@settings(deadline=None, max_examples=50)
+@given(st.lists(noise(), max_size=8))
 def test_noise_never_breaks_the_parser(events: list[JsonObject]) -> None:
     assert isinstance(outcome(b"".join(frames(events)) or b"\n"), GatewayError | Finish)
 
