@@ -12,13 +12,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import orjson
-
 from one_api.adapter.base import Call
-from one_api.converter import ReasoningField, ReplyForm, error_frame
+from one_api.converter import CHAT, Dialect, ReasoningField, ReplyForm
 from one_api.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamTimeout
 from one_api.fanout import MAX_REPLIES, fan_out
-from one_api.reply import ReplyBody, ReplyStream, texts_of, with_usage
+from one_api.reply import ReplyBody, ReplyStream
 from one_api.tokens import TokenCounter
 
 if TYPE_CHECKING:
@@ -70,6 +68,7 @@ class _Attempt:
     deployment: Deployment
     call: Call
     events: AsyncGenerator[Event, None]
+    dialect: Dialect
     number: int = 1
     is_relinquished: bool = field(default=False)
 
@@ -100,9 +99,9 @@ class Gateway:
         self._counter = counter or TokenCounter()
 
     async def chat(
-        self, request: ChatCompletionRequest, *, request_id: str
+        self, request: ChatCompletionRequest, *, request_id: str, dialect: Dialect = CHAT
     ) -> CompleteReply | StreamedReply:
-        """Answer `request`, as a stream when it asks for one.
+        """Answer `request` in `dialect`, as a stream when it asks for one.
 
         A stream is given once it has content: whatever fails before is raised.
         Raises: GatewayError.
@@ -121,7 +120,7 @@ class Gateway:
             reasoning_field=self._options.reasoning_field,
         )
         deployments = await self._registry.deployments_for(model)
-        attempt = self._begin(request, deployments[0], request_id)
+        attempt = self._begin(request, deployments[0], request_id, dialect)
         try:
             if request.wants_stream:
                 return await self._stream(request, form, attempt)
@@ -134,7 +133,11 @@ class Gateway:
                 await attempt.events.aclose()
 
     def _begin(
-        self, request: ChatCompletionRequest, deployment: Deployment, request_id: str
+        self,
+        request: ChatCompletionRequest,
+        deployment: Deployment,
+        request_id: str,
+        dialect: Dialect,
     ) -> _Attempt:
         """Settle what the deployment cannot do, then ask it; nothing is sent yet."""
         adapter = self._registry.adapter(deployment.adapter)
@@ -156,12 +159,12 @@ class Gateway:
             for _ in range(replies)
         ]
         events = sources[0] if replies == 1 else fan_out(sources)
-        return _Attempt(deployment=deployment, call=call, events=events)
+        return _Attempt(deployment=deployment, call=call, events=events, dialect=dialect)
 
     async def _complete(
         self, request: ChatCompletionRequest, form: ReplyForm, attempt: _Attempt
     ) -> CompleteReply:
-        reply = ReplyBody(form)
+        reply = ReplyBody(form, dialect=attempt.dialect)
         total_s = attempt.deployment.timeouts.total_s
         try:
             async with asyncio.timeout(total_s):
@@ -169,12 +172,11 @@ class Gateway:
                     reply.take(event)
         except TimeoutError as exc:
             raise UpstreamTimeout(f"The model took longer than {total_s:g} s.") from exc
-        body = reply.close()
+        reply.end()
+        estimated = None
         if reply.usage is None:
-            told = orjson.loads(body)
-            usage = await self._estimate(request, attempt, texts_of(told))
-            body = with_usage(told, usage)
-        return CompleteReply(body=body, headers=attempt.headers())
+            estimated = await self._estimate(request, attempt, reply.texts)
+        return CompleteReply(body=reply.close(estimated), headers=attempt.headers())
 
     async def _estimate(
         self,
@@ -199,7 +201,7 @@ class Gateway:
     async def _stream(
         self, request: ChatCompletionRequest, form: ReplyForm, attempt: _Attempt
     ) -> StreamedReply:
-        reply = ReplyStream(form, choices=request.n or 1)
+        reply = ReplyStream(form, choices=request.n or 1, dialect=attempt.dialect)
         first_s = attempt.deployment.timeouts.first_content_s
         try:
             async with asyncio.timeout(first_s):
@@ -233,17 +235,19 @@ class Gateway:
         async with aclosing(attempt.events) as events:
             try:
                 yield head
-                async for event in events:
-                    data = reply.take(event)
-                    if data:
-                        yield data
-                    if reply.is_done:
-                        break
+                # The first read may have held the whole stream, and nothing may follow it.
+                if not reply.is_done:
+                    async for event in events:
+                        data = reply.take(event)
+                        if data:
+                            yield data
+                        if reply.is_done:
+                            break
                 end = reply.close() if reply.usage else await self._close(request, reply, attempt)
                 yield end
             except GatewayError as exc:
                 _log_failure(attempt, attempt.call.request_id, exc)
-                yield error_frame(exc)
+                yield attempt.dialect.error_frame(exc)
                 return
             if reply.is_done:
                 await _finish_body(events)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import orjson
 
-from one_api.converter import ChunkWriter, CompletionFold, ReplyForm, usage_to_wire
+from one_api.converter import CHAT, Dialect, Fold, ReplyForm, StreamWriter, usage_to_wire
 from one_api.errors import UpstreamDisconnected
 from one_api.events import CONTENT_EVENTS, Event, Relay, Usage
-from one_api.relay import StreamRelay, relay_body
+from one_api.relay import ChunkReader, StreamRelay, read_body, relay_body
 from one_api.schemas import JsonObject
 
 
@@ -18,11 +20,13 @@ class ReplyStream:
     content: from then on errors are told inside the stream.
     """
 
-    def __init__(self, form: ReplyForm, *, choices: int = 1) -> None:
+    def __init__(self, form: ReplyForm, *, choices: int = 1, dialect: Dialect = CHAT) -> None:
         self._form = form
         self._choices = choices
-        self._writer: ChunkWriter | None = None
+        self._dialect = dialect
+        self._writer: StreamWriter | None = None
         self._relay: StreamRelay | None = None
+        self._reader: ChunkReader | None = None
         self._is_closed = False
         self.is_committed = False
 
@@ -31,17 +35,27 @@ class ReplyStream:
 
         Raises: the provider's error when a relayed stream tells one.
         """
-        if isinstance(event, Relay):
-            if self._relay is None:
-                self._relay = StreamRelay(self._form, choices=self._choices)
-            out = self._relay.feed(event.data)
-            self.is_committed = self._relay.is_committed
-            return out
+        if not isinstance(event, Relay):
+            return self._write((event,))
+        if not self._dialect.relays:
+            if self._reader is None:
+                self._reader = ChunkReader(self._form)
+            return self._write(self._reader.feed(event.data))
+        if self._relay is None:
+            self._relay = StreamRelay(self._form, choices=self._choices)
+        out = self._relay.feed(event.data)
+        self.is_committed = self._relay.is_committed
+        return out
+
+    def _write(self, events: Iterable[Event]) -> bytes:
         if self._writer is None:
-            self._writer = ChunkWriter(self._form)
-        if isinstance(event, CONTENT_EVENTS):
-            self.is_committed = True
-        return self._writer.write(event)
+            self._writer = self._dialect.stream_writer(self._form)
+        out = b""
+        for event in events:
+            if isinstance(event, CONTENT_EVENTS):
+                self.is_committed = True
+            out += self._writer.write(event)
+        return out
 
     def close(self) -> bytes:
         """The end of the stream; nothing when it was given before.
@@ -51,19 +65,24 @@ class ReplyStream:
         if self._is_closed:
             return b""
         self._is_closed = True
-        source = self._relay or self._writer
-        if source is None:
+        if self._relay is not None:
+            return self._relay.close()
+        if self._writer is None:
             raise UpstreamDisconnected("The provider's reply ended before it began.")
-        return source.close()
+        owed = self._write(self._reader.close()) if self._reader else b""
+        return owed + self._writer.close()
 
     @property
     def is_done(self) -> bool:
         """Whether the provider said that nothing more will come."""
-        return self._relay is not None and self._relay.is_done
+        source = self._relay or self._reader
+        return source is not None and source.is_done
 
     @property
     def usage(self) -> Usage | None:
         """The usage told so far; set it before `close` where the provider told none."""
+        if self._reader is not None and self._reader.usage is not None:
+            return self._reader.usage
         source = self._relay or self._writer
         return source.usage if source else None
 
@@ -85,7 +104,7 @@ class ReplyStream:
 
 
 def texts_of(reply: JsonObject) -> list[str]:
-    """What the model wrote in a complete reply, in pieces."""
+    """What the model wrote in a complete reply in OpenAI's format, in pieces."""
     texts = []
     for choice in reply["choices"]:
         message = choice["message"]
@@ -98,17 +117,22 @@ def texts_of(reply: JsonObject) -> list[str]:
 
 
 def with_usage(reply: JsonObject, usage: Usage) -> bytes:
-    """A complete reply's body with `usage` in it."""
+    """The body of a complete reply in OpenAI's format, with `usage` in it."""
     return orjson.dumps({**reply, "usage": usage_to_wire(usage)})
 
 
 class ReplyBody:
-    """Turns events into the bytes of one complete reply; `take` each, then `close` once."""
+    """Turns events into the bytes of one complete reply.
 
-    def __init__(self, form: ReplyForm) -> None:
+    Call `take` for each event, `end` when there are no more, then `close` once.
+    """
+
+    def __init__(self, form: ReplyForm, *, dialect: Dialect = CHAT) -> None:
         self._form = form
-        self._fold: CompletionFold | None = None
+        self._dialect = dialect
+        self._fold: Fold | None = None
         self._relayed = bytearray()
+        self._body: bytes | None = None
         self.usage: Usage | None = None
 
     def take(self, event: Event) -> None:
@@ -117,18 +141,39 @@ class ReplyBody:
             self._relayed += event.data
             return
         if self._fold is None:
-            self._fold = CompletionFold(self._form)
+            self._fold = self._dialect.fold(self._form)
         self._fold.write(event)
 
-    def close(self) -> bytes:
-        """The JSON body.
+    def end(self) -> None:
+        """There are no more events: from now on `usage` and `texts` are known.
 
-        Raises: the provider's error when the body tells one; UpstreamDisconnected,
-        UpstreamInvalidResponse when the reply is not complete.
+        Raises: the provider's error when the body tells one; UpstreamInvalidResponse.
         """
+        if self._fold is None and self._dialect.relays:
+            self._body, self.usage = relay_body(bytes(self._relayed), self._form)
+            return
         if self._fold is None:
-            body, self.usage = relay_body(bytes(self._relayed), self._form)
-            return body
-        reply = self._fold.close()
-        self.usage = self._fold.usage
-        return orjson.dumps(reply)
+            for event in read_body(bytes(self._relayed), self._form):
+                self.take(event)
+        if self._fold is not None:
+            self.usage = self._fold.usage
+
+    @property
+    def texts(self) -> list[str]:
+        """What the model wrote, in pieces."""
+        if self._fold is not None:
+            return self._fold.texts
+        return texts_of(orjson.loads(self._body or b"{}"))
+
+    def close(self, estimated: Usage | None = None) -> bytes:
+        """The JSON body; `estimated` is told where the provider told no usage.
+
+        Raises: UpstreamDisconnected when the reply is not complete.
+        """
+        if self._fold is not None:
+            self._fold.usage = self.usage or estimated
+            return orjson.dumps(self._fold.close())
+        body = self._body or b""
+        if self.usage is None and estimated is not None:
+            return with_usage(orjson.loads(body), estimated)
+        return body

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -86,9 +86,13 @@ class _Reply(WireReply):
         return UpstreamTimeout(f"The provider sent nothing for {self._timeouts.idle_s:g} s.")
 
 
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+def _payload(
+    body: bytes | AsyncIterable[bytes] | None,
+) -> bytes | io.BytesIO | AsyncIterable[bytes] | None:
     """Large bodies go out in pieces, so that writing one does not hold the loop."""
-    return io.BytesIO(body) if body is not None and len(body) > READ_BUFFER_BYTES else body
+    if isinstance(body, bytes) and len(body) > READ_BUFFER_BYTES:
+        return io.BytesIO(body)
+    return body
 
 
 class Upstream(HTTPTransport):

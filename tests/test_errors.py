@@ -72,7 +72,7 @@ def test_class_attributes_decide_the_wire(cls: type[GatewayError]) -> None:
     assert {
         "error": {"message": "what happened", "type": kind, "param": None, "code": code}
     } == error.to_wire()
-    assert error.headers() == {}
+    assert {} == error.headers()
 
 
 def test_docstring_draws_the_tree_that_is() -> None:
@@ -122,7 +122,7 @@ def test_rate_limit_tells_what_is_left_of_it() -> None:
 
 
 def test_method_not_allowed_names_the_methods_in_order() -> None:
-    assert MethodNotAllowed("no", allowed=("POST", "GET")).headers() == {"Allow": "GET, POST"}
+    assert {"Allow": "GET, POST"} == MethodNotAllowed("no", allowed=("POST", "GET")).headers()
 
 
 @pytest.mark.parametrize(

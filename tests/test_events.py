@@ -46,9 +46,9 @@ def test_total_is_prompt_and_completion_without_their_details() -> None:
         prompt_audio_tokens=3,
         completion_audio_tokens=2,
     )
-    assert usage.total_tokens == 110
+    assert 110 == usage.total_tokens
 
 
 def test_only_what_a_reader_sees_commits_a_stream() -> None:
     names = {cls.__name__ for cls in CONTENT_EVENTS}
-    assert names == {"TextDelta", "ReasoningDelta", "RefusalDelta", "ToolCallDelta", "Finish"}
+    assert {"TextDelta", "ReasoningDelta", "RefusalDelta", "ToolCallDelta", "Finish"} == names

@@ -27,6 +27,7 @@ from one_api.adapter.openai_compatible import (
     normalise_base_url,
 )
 from one_api.adapter.parameters import ParameterPolicy
+from one_api.adapter.passthrough import RawRequest, SupportsPassthrough
 from one_api.adapter.settings import AdapterSettings
 from one_api.adapter.sse import ServerSentEvent, SSEDecoder
 from one_api.adapter.stop import StopScanner
@@ -104,6 +105,7 @@ __all__ = [
     "OpenAICompatibleSettings",
     "ParameterPolicy",
     "RateLimitExceeded",
+    "RawRequest",
     "ReasoningDelta",
     "RefusalDelta",
     "Relay",
@@ -113,6 +115,7 @@ __all__ = [
     "ServerSentEvent",
     "Start",
     "StopScanner",
+    "SupportsPassthrough",
     "TextDelta",
     "ThinkingBlockDelta",
     "Timeouts",

@@ -7,7 +7,7 @@ An author writes `to_wire` (a request as a value), `from_wire` (a parser of the 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,7 +37,7 @@ class WireRequest:
     url: str
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
+    body: bytes | AsyncIterable[bytes] | None = None
 
 
 class WireReply(Protocol):

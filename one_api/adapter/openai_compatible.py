@@ -18,6 +18,7 @@ from typing_extensions import override
 from one_api.adapter.base import AdapterContext, Call
 from one_api.adapter.http import HTTPModelAdapter, ReplyParser, WireRequest
 from one_api.adapter.parameters import ParameterPolicy
+from one_api.adapter.passthrough import RawRequest
 from one_api.adapter.settings import AdapterSettings
 from one_api.errors import UpstreamInvalidResponse
 from one_api.events import Event, Relay
@@ -115,9 +116,11 @@ class OpenAICompatibleAdapter(HTTPModelAdapter):
         self.provider = provider
         self._base_url = settings.base_url or provider.base_url
         self._static_models = settings.model_names
-        self._headers = {"Content-Type": "application/json"}
+        self._credential: dict[str, str] = {}
         if settings.api_key is not None:
-            self._headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
+            key = settings.api_key.get_secret_value()
+            self._credential["Authorization"] = f"Bearer {key}"
+        self._headers = {"Content-Type": "application/json", **self._credential}
         self._chat_url = f"{self._base_url}/chat/completions"
 
     @override
@@ -145,6 +148,17 @@ class OpenAICompatibleAdapter(HTTPModelAdapter):
         self, request: ChatCompletionRequest, call: Call, headers: Mapping[str, str]
     ) -> ReplyParser:
         return RelayParser()
+
+    def passthrough(self, request: RawRequest, call: Call) -> WireRequest | None:
+        """Any path below the version path of the provider, with our credential."""
+        headers = {**request.headers, **self._credential}
+        query = f"?{request.query}" if request.query else ""
+        return WireRequest(
+            method=request.method,
+            url=f"{self._base_url}{request.path}{query}",
+            headers=headers,
+            body=request.body,
+        )
 
     @override
     async def list_models(self) -> Sequence[ModelInfo]:

@@ -9,6 +9,7 @@ usage last.
 from __future__ import annotations
 
 from one_api.converter.chunks import ChunkWriter
+from one_api.converter.dialect import CHAT, Dialect, Fold, StreamWriter
 from one_api.converter.fold import CompletionFold
 from one_api.converter.form import (
     DONE,
@@ -23,12 +24,16 @@ from one_api.converter.form import (
 )
 
 __all__ = [
+    "CHAT",
     "DONE",
     "PING",
     "ChunkWriter",
     "CompletionFold",
+    "Dialect",
+    "Fold",
     "ReasoningField",
     "ReplyForm",
+    "StreamWriter",
     "error_frame",
     "frame",
     "random_id",

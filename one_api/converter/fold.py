@@ -40,6 +40,11 @@ class CompletionFold:
         self._start = Start()
         self.usage: Usage | None = None
 
+    @property
+    def texts(self) -> list[str]:
+        """Everything the model wrote so far, in pieces."""
+        return [text for choice in self._choices.values() for text in choice.texts()]
+
     def write(self, event: Event) -> None:  # noqa: C901 - one arm for each event of a closed set
         """Take one more event in.
 

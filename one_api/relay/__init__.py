@@ -7,6 +7,7 @@ and mended to what OpenAI itself would have sent.
 from __future__ import annotations
 
 from one_api.relay.body import relay_body
+from one_api.relay.reading import ChunkReader, read_body
 from one_api.relay.stream import StreamRelay
 
-__all__ = ["StreamRelay", "relay_body"]
+__all__ = ["ChunkReader", "StreamRelay", "read_body", "relay_body"]

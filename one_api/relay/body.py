@@ -6,10 +6,17 @@ from typing import Any
 
 import orjson
 
-from one_api.converter import ReplyForm, random_id, usage_from_wire
+from one_api.converter import ReplyForm, random_id, usage_from_wire, usage_to_wire
 from one_api.errors import UpstreamInvalidResponse
 from one_api.events import Usage
-from one_api.relay.fields import NO_CONTENT, error_in_reply, mend_reasoning, tells_error
+from one_api.relay.fields import (
+    NO_CONTENT,
+    error_in_reply,
+    mend_reasoning,
+    mended_json,
+    tells_error,
+    tells_exactly,
+)
 from one_api.schemas import JsonObject
 
 
@@ -43,7 +50,10 @@ def relay_body(data: bytes, form: ReplyForm) -> tuple[bytes, Usage | None]:
     for index, choice in enumerate(choices):
         is_changed = _mend_message(choice, index, form) or is_changed
     usage = usage_from_wire(reply.get("usage"))
-    return (orjson.dumps(reply) if is_changed else data), usage
+    if usage is not None and not tells_exactly(reply["usage"], usage):
+        reply["usage"] = usage_to_wire(usage)
+        is_changed = True
+    return (mended_json(reply) if is_changed else data), usage
 
 
 def _mend_message(choice: Any, index: int, form: ReplyForm) -> bool:

@@ -31,7 +31,7 @@ class CallMender:
         """Mend the `tool_calls` of one delta in place; whether that changed anything."""
         given = delta["tool_calls"]
         calls = [c for c in given if isinstance(c, dict)] if isinstance(given, list) else []
-        is_changed = given != calls
+        is_changed: bool = given != calls
         for call in calls:
             is_changed = self._mend_call(call) or is_changed
             self._note_arguments(call)

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from one_api.adapter.http_errors import error_from_status
-from one_api.errors import GatewayError, UpstreamError
+from one_api.errors import GatewayError, UpstreamError, UpstreamInvalidResponse
+from one_api.events import Usage
 from one_api.schemas import JsonObject
 
 NO_CONTENT = "The provider's reply holds no chat completion."
@@ -53,6 +54,23 @@ def error_in_reply(reply: object) -> GatewayError:
     if not 400 <= status < 600:
         return UpstreamError(text, code=name)
     return error_from_status(status, text, code=name)
+
+
+def tells_exactly(wire: JsonObject, usage: Usage) -> bool:
+    """Whether the totals in `wire`, of which `usage` was read, may be shown as they are."""
+    totals = ("prompt_tokens", "completion_tokens", "total_tokens")
+    return all(wire.get(key) == getattr(usage, key) for key in totals)
+
+
+def mended_json(reply: JsonObject) -> bytes:
+    """A mended reply as JSON.
+
+    Raises: UpstreamInvalidResponse for one nested deeper than can be written.
+    """
+    try:
+        return orjson.dumps(reply)
+    except orjson.JSONEncodeError as exc:
+        raise UpstreamInvalidResponse("The provider's reply is nested too deeply.") from exc
 
 
 def mend_reasoning(holder: JsonObject, names: tuple[str, ...]) -> bool:

@@ -17,8 +17,10 @@ from one_api.events import (
     Start,
     TextDelta,
     ToolCallDelta,
+    Usage,
     UsageReport,
 )
+from one_api.relay.body import relay_body
 from one_api.relay.stream import StreamRelay
 from one_api.schemas import JsonObject
 
@@ -34,6 +36,11 @@ class ChunkReader:
     def __init__(self, form: ReplyForm) -> None:
         self._relay = StreamRelay(form)
         self._has_started = False
+
+    @property
+    def usage(self) -> Usage | None:
+        """The usage told so far."""
+        return self._relay.usage
 
     @property
     def is_done(self) -> bool:
@@ -66,6 +73,24 @@ class ChunkReader:
                     yield _start(chunk)
                 for choice in chunk["choices"]:
                     yield from _choice_events(choice)
+
+
+def read_body(data: bytes, form: ReplyForm) -> Iterator[Event]:
+    """A complete reply in OpenAI's format as events.
+
+    Raises: the provider's error when the body tells one; UpstreamInvalidResponse.
+    """
+    body, usage = relay_body(data, form)
+    reply = orjson.loads(body)
+    yield _start(reply)
+    for choice in reply["choices"]:
+        calls = choice["message"].get("tool_calls") or ()
+        numbered = [{**call, "index": index} for index, call in enumerate(calls)]
+        yield from _choice_events(
+            {**choice, "delta": {**choice["message"], "tool_calls": numbered}}
+        )
+    if usage is not None:
+        yield UsageReport(usage)
 
 
 def _start(chunk: JsonObject) -> Start:

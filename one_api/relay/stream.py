@@ -22,7 +22,9 @@ from one_api.relay.fields import (
     error_in_event,
     error_in_reply,
     mend_reasoning,
+    mended_json,
     tells_error,
+    tells_exactly,
 )
 from one_api.schemas import JsonObject
 
@@ -50,7 +52,6 @@ class StreamRelay:
         self._tail = b""
         self._may_skip_parsing = choices == 1
         self._signature: bytes | None = None
-        self._chunk_id: str | None = None
         self._envelope: JsonObject = {}
         self._introduced: set[int] = set()
         self._finished: set[int] = set()
@@ -148,11 +149,10 @@ class StreamRelay:
             raise error_in_reply(chunk)
         usage = usage_from_wire(chunk.get("usage"))
         if usage is not None:
-            self.usage = usage
+            self.usage, self._usage_frame = usage, b""
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices:
-            if usage is not None and choices == [] and self._chunk_id == chunk.get("id"):
-                self._usage_frame = b"data: " + data + b"\n\n"
+            self._keep_usage_frame(chunk, data)
             return b""
         is_changed = self._mend_envelope(chunk, data)
         if usage is not None:
@@ -163,7 +163,16 @@ class StreamRelay:
             is_changed = self._mend_choice(choice) or is_changed
             if choice["finish_reason"] not in (None, "length", "content_filter"):
                 owed += self._owed_arguments(choice["index"])
-        return owed + (frame(chunk) if is_changed else b"data: " + data + b"\n\n")
+        return owed + b"data: " + (mended_json(chunk) if is_changed else data) + b"\n\n"
+
+    def _keep_usage_frame(self, chunk: JsonObject, data: bytes) -> None:
+        """Keep a chunk of nothing but usage for the end, where it may leave as it came."""
+        told = chunk.get("usage")
+        if self.usage is None or not isinstance(told, dict) or chunk.get("choices") != []:
+            return
+        is_ours = bool(self._envelope) and self._envelope.items() <= chunk.items()
+        if is_ours and tells_exactly(told, self.usage):
+            self._usage_frame = b"data: " + data + b"\n\n"
 
     def _mend_envelope(self, chunk: JsonObject, data: bytes) -> bool:
         """Give `chunk` the stream's one id, object, time and model; whether that changed it."""
@@ -175,7 +184,6 @@ class StreamRelay:
                 "created": created if isinstance(created, int) else self._form.created,
                 "model": model if isinstance(model, str) and model else self._form.model,
             }
-            self._chunk_id = self._envelope["id"]
             is_regular = all(chunk.get(key) == value for key, value in self._envelope.items())
             signature = _ID.search(data)
             if is_regular and signature is not None and self._may_skip_parsing:
@@ -196,6 +204,7 @@ class StreamRelay:
         if not isinstance(index, int):
             index = choice["index"] = 0
             is_changed = True
+            self._signature = None
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             delta = choice["delta"] = {}

@@ -177,7 +177,7 @@ async def test_reply_becomes_the_parsers_events(pieces: list[bytes]) -> None:
         [TextDelta("one"), TextDelta("two"), Finish("stop")],
         None,
     ) == await answer(transport)
-    assert transport.open == 0
+    assert 0 == transport.open
 
 
 async def test_request_goes_out_once_with_the_calls_timeouts() -> None:
@@ -200,8 +200,8 @@ async def test_other_status_is_an_error_before_any_event(
     transport = MemoryTransport(reply)
     events, error = await answer(transport)
     assert ([], expected) == (events, type(error))
-    assert reply.asked_limit == 64 * 1024
-    assert transport.open == 0
+    assert 64 * 1024 == reply.asked_limit
+    assert 0 == transport.open
 
 
 async def test_status_besides_200_is_never_parsed_as_an_answer() -> None:
@@ -233,9 +233,9 @@ async def test_no_connection_is_the_transports_error() -> None:
 async def test_reply_is_read_only_as_fast_as_its_events_are_taken() -> None:
     reply = Reply([b"one\n", b"two\n", b"end\n"])
     events = adapter_over(MemoryTransport(reply)).generate_completion(REQUEST, Call(model="m"))
-    assert reply.pieces_given == 0
+    assert 0 == reply.pieces_given
     assert TextDelta("one") == await anext(events)
-    assert reply.pieces_given == 1
+    assert 1 == reply.pieces_given
     await as_generator(events).aclose()
 
 
@@ -275,7 +275,7 @@ class TestFetchJson:
         assert ModelInfo(id="b", owned_by="lines") == await adapter.get_model_info("b")
         with pytest.raises(ModelNotFound, match="'c'") as caught:
             await adapter.get_model_info("c")
-        assert caught.value.param == "model"
+        assert "model" == caught.value.param
 
 
 class TestBase:
@@ -284,7 +284,7 @@ class TestBase:
         built = LineAdapter.build("lines", {}, context)
         assert ["lines"] == list(built)
         assert isinstance(built["lines"], LineAdapter)
-        assert LineAdapter.how_to_configure() == "always on"
+        assert "always on" == LineAdapter.how_to_configure()
 
     def test_unconfigured_adapter_contributes_nothing(self) -> None:
         class Off(AdapterSettings):
@@ -296,22 +296,22 @@ class TestBase:
             Settings = Off
 
         context = AdapterContext(http=MemoryTransport(Reply()), logger=logging.getLogger("tests"))
-        assert OffAdapter.build("lines", {}, context) == {}
+        assert {} == OffAdapter.build("lines", {}, context)
 
     def test_nothing_is_honoured_unless_said(self) -> None:
         adapter = adapter_over(MemoryTransport(Reply()))
-        assert adapter.parameters("any").treatment("tools") == "refused"
+        assert "refused" == adapter.parameters("any").treatment("tools")
 
     async def test_starting_and_closing_need_no_code(self) -> None:
         transport = MemoryTransport(Reply())
         adapter = adapter_over(transport)
         await adapter.start()
         await adapter.close()
-        assert transport.sent == []
+        assert [] == transport.sent
 
     def test_dropped_parameter_is_noted_once(self) -> None:
         call = Call(model="m")
         for name in ("seed", "user", "seed"):
             call.drop(name)
-        assert call.dropped == ["seed", "user"]
-        assert Call(model="m").dropped == []
+        assert ["seed", "user"] == call.dropped
+        assert [] == Call(model="m").dropped

@@ -73,7 +73,7 @@ def test_status_decides_the_class(status: int, expected: type[GatewayError], tol
 
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 422, 429, 500, 503, 504, 529])
 def test_providers_words_pass_where_they_help(status: int) -> None:
-    assert error_from_reply(status, {}, body("exactly this")).message == "exactly this"
+    assert "exactly this" == error_from_reply(status, {}, body("exactly this")).message
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
@@ -134,7 +134,7 @@ def test_callers_mistake_keeps_code_and_param() -> None:
 
 
 def test_missing_model_is_about_the_model() -> None:
-    assert error_from_reply(404, {}, body()).param == "model"
+    assert "model" == error_from_reply(404, {}, body()).param
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_any_json_error_keeps_the_four_keys_typed(
 ) -> None:
     raw = json.dumps({"error": fields} if nested else fields).encode()
     told = error_from_reply(status, {}, raw).to_wire()["error"]
-    assert told.keys() == {"message", "type", "param", "code"}
+    assert {"message", "type", "param", "code"} == told.keys()
     assert isinstance(told["message"], str)
     assert isinstance(told["type"], str)
     assert told["param"] is None or isinstance(told["param"], str)
@@ -232,7 +232,7 @@ def test_retry_after_noise_is_never_an_exception(value: str) -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 503, 504, 529])
 def test_providers_wait_is_passed_on(status: int) -> None:
-    assert error_from_reply(status, {"retry-after": "7"}, body()).retry_after_s == 7.0
+    assert 7.0 == error_from_reply(status, {"retry-after": "7"}, body()).retry_after_s
 
 
 @pytest.mark.parametrize(
@@ -244,4 +244,4 @@ def test_overload_without_a_wait_gets_one(status: int, wait_s: float | None) -> 
 
 def test_date_is_measured_from_now() -> None:
     headers = {"retry-after": formatdate(None, usegmt=True)}
-    assert error_from_reply(503, headers, body()).retry_after_s == 0.0
+    assert 0.0 == error_from_reply(503, headers, body()).retry_after_s

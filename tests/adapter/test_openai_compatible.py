@@ -163,12 +163,12 @@ def test_any_text_is_a_base_url_or_a_value_error(text: str) -> None:
 class TestSettings:
     def test_base_url_is_normalised(self) -> None:
         settings = OpenAICompatibleSettings(base_url="https://api.test/")
-        assert settings.base_url == "https://api.test/v1"
+        assert "https://api.test/v1" == settings.base_url
 
     def test_wrong_base_url_is_a_configuration_error(self) -> None:
         with pytest.raises(ConfigurationError) as caught:
             OpenAICompatibleSettings.from_environment({"BASE_URL": "https://u:canary@api.test"})
-        assert caught.value.variable == "BASE_URL"
+        assert "BASE_URL" == caught.value.variable
         assert "canary" not in str(caught.value)
 
     @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ class TestToWire:
 
     def test_settings_may_move_the_provider(self) -> None:
         moved = adapter(base_url="http://127.0.0.1:8080/")
-        assert moved.to_wire(request(), CALL).url == "http://127.0.0.1:8080/v1/chat/completions"
+        assert "http://127.0.0.1:8080/v1/chat/completions" == moved.to_wire(request(), CALL).url
 
     def test_no_credential_no_header(self) -> None:
         assert "Authorization" not in adapter().to_wire(request(), CALL).headers
@@ -297,13 +297,13 @@ async def test_error_is_told_before_any_byte_is_relayed() -> None:
 
 
 def test_provider_judges_every_parameter() -> None:
-    assert adapter().parameters("any").settle(request(n=2, of_its_own=1), strict=True) == ()
+    assert () == adapter().parameters("any").settle(request(n=2, of_its_own=1), strict=True)
 
 
 class TestListModels:
     async def test_list_is_asked_with_the_credential(self) -> None:
         transport = StaticTransport({"data": []})
-        assert await adapter(transport=transport, api_key=SecretStr("ours")).list_models() == []
+        assert [] == await adapter(transport=transport, api_key=SecretStr("ours")).list_models()
         (sent,) = transport.sent
         assert ("GET", "https://api.basic.test/v1/models", "Bearer ours", None) == (
             sent.method,
@@ -319,7 +319,7 @@ class TestListModels:
             ModelInfo(id="a", owned_by="basic"),
             ModelInfo(id="b", owned_by="basic"),
         ] == models
-        assert transport.sent == []
+        assert [] == transport.sent
 
     @pytest.mark.parametrize(
         ("model", "expected"),

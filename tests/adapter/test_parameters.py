@@ -110,30 +110,30 @@ def test_what_changes_the_answer_is_refused(name: str, strict: bool) -> None:
 @pytest.mark.parametrize("name", sorted(NEUTRAL))
 @pytest.mark.parametrize("strict", [False, True])
 def test_what_asks_for_nothing_is_no_matter(name: str, strict: bool) -> None:
-    assert CLOSED.settle(request(**{name: NEUTRAL[name]}), strict=strict) == ()
+    assert () == CLOSED.settle(request(**{name: NEUTRAL[name]}), strict=strict)
 
 
 @pytest.mark.parametrize("name", sorted(ASKING))
 @pytest.mark.parametrize("strict", [False, True])
 def test_honoured_parameter_is_no_matter(name: str, strict: bool) -> None:
     policy = ParameterPolicy(honoured=frozenset({name, *NEEDED.get(name, {})}))
-    assert policy.settle(asking(name), strict=strict) == ()
+    assert () == policy.settle(asking(name), strict=strict)
 
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_provider_of_the_same_format_judges_for_itself(strict: bool) -> None:
     policy = ParameterPolicy(forwards_unknown=True)
-    assert policy.settle(request(n=2, seed=1, of_its_own=1), strict=strict) == ()
+    assert () == policy.settle(request(n=2, seed=1, of_its_own=1), strict=strict)
 
 
 def test_streaming_is_the_gateways_own() -> None:
     streamed = request(stream=True, stream_options={"include_usage": True})
-    assert CLOSED.settle(streamed, strict=True) == ()
+    assert () == CLOSED.settle(streamed, strict=True)
 
 
 def test_unknown_parameter_may_be_honoured_by_name() -> None:
     policy = ParameterPolicy(honoured=frozenset({"top_k"}))
-    assert policy.settle(request(top_k=5), strict=True) == ()
+    assert () == policy.settle(request(top_k=5), strict=True)
 
 
 @pytest.mark.parametrize("name", sorted(ASKING))
@@ -160,13 +160,13 @@ def test_treatment_foretells_what_settling_does(name: str, policy: ParameterPoli
 
 @pytest.mark.parametrize("name", sorted(ALWAYS))
 def test_gateways_own_parameters_work_with_every_model(name: str) -> None:
-    assert CLOSED.treatment(name) == "yes"
+    assert "yes" == CLOSED.treatment(name)
 
 
 def test_emulated_parameter_has_its_effect_and_says_how() -> None:
     policy = ParameterPolicy(honoured=frozenset({"stop"}), emulated=frozenset({"stop"}))
     assert ("emulated", True) == (policy.treatment("stop"), policy.honours("stop"))
-    assert policy.settle(asking("stop"), strict=True) == ()
+    assert () == policy.settle(asking("stop"), strict=True)
 
 
 @given(

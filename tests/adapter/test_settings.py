@@ -76,7 +76,7 @@ def test_first_variable_that_says_something_wins(
 
 
 def test_empty_variable_is_an_absent_one() -> None:
-    assert Sample.from_environment({"RETRIES": "", "SAMPLE_MODE": ""}).retries == 2
+    assert 2 == Sample.from_environment({"RETRIES": "", "SAMPLE_MODE": ""}).retries
 
 
 @pytest.mark.parametrize(

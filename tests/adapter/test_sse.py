@@ -136,7 +136,7 @@ def test_noise_never_depends_on_the_cuts(pieces: list[bytes]) -> None:
 class TestLimits:
     def test_unfinished_line_may_not_grow_past_the_limit(self) -> None:
         decoder = SSEDecoder(max_event_bytes=10)
-        assert decoder.feed(b"data: 0123") == []
+        assert [] == decoder.feed(b"data: 0123")
         with pytest.raises(UpstreamInvalidResponse, match="oversized line"):
             decoder.feed(b"4")
 

@@ -85,7 +85,7 @@ def test_nothing_comes_after_a_match() -> None:
         scanner.close(),
         scanner.feed("."),
     ]
-    assert scanner.matched == "."
+    assert "." == scanner.matched
 
 
 def test_text_passes_at_once_without_stops() -> None:

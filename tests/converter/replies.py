@@ -68,7 +68,7 @@ def deltas_of(stream: bytes, choice: int = 0) -> list[JsonObject]:
 
 def logprobs(*tokens: str) -> JsonObject:
     """Log probabilities in OpenAI's shape."""
-    content = [
+    content: list[JsonObject] = [
         {"token": token, "logprob": -0.5, "bytes": None, "top_logprobs": []} for token in tokens
     ]
     return {"content": content, "refusal": None}

@@ -239,7 +239,8 @@ def test_logprobs_go_with_their_text_even_when_it_is_empty() -> None:
 def test_last_usage_report_counts() -> None:
     reports = [UsageReport(Usage(prompt_tokens=3, completion_tokens=count)) for count in (1, 2)]
     writer = ChunkWriter(form())
-    for event in (*reports, TextDelta("a"), STOP):
+    events: list[Event] = [*reports, TextDelta("a"), STOP]
+    for event in events:
         writer.write(event)
 
     assert reports[-1].usage == writer.usage

@@ -21,6 +21,7 @@ from one_api.events import (
     Usage,
     UsageReport,
 )
+from one_api.schemas import JsonObject
 from tests.converter.replies import citation, folded, form, logprobs
 from tests.converter.test_chunks import OUT_OF_CONTRACT
 
@@ -48,7 +49,12 @@ def test_completion_has_every_field_that_openai_sends() -> None:
         ]
     )
 
-    message = {"role": "assistant", "content": "Hello", "refusal": None, "annotations": []}
+    message: JsonObject = {
+        "role": "assistant",
+        "content": "Hello",
+        "refusal": None,
+        "annotations": [],
+    }
     assert {
         "id": "chatcmpl-theirs",
         "object": "chat.completion",

@@ -75,9 +75,13 @@ def pytest_runtest_makereport(
 
 
 @contextlib.contextmanager
-def _watched(
-    config: pytest.Config, directory: Path, environment: Mapping[str, str], server: Server
+def watched(
+    config: pytest.Config,
+    directory: Path,
+    environment: Mapping[str, str],
+    server: Server = "granian",
 ) -> Iterator[GatewayProcess]:
+    """A running gateway whose log is shown with every test that fails beside it."""
     with running(directory, environment, server=server) as process:
         config.stash[_PROCESSES].append(process)
         yield process
@@ -147,7 +151,7 @@ def shared_gateway(
         def start(server: Server) -> GatewayProcess:
             if server not in started:
                 directory = tmp_path_factory.mktemp(server)
-                context = _watched(pytestconfig, directory, providers, server)
+                context = watched(pytestconfig, directory, providers, server)
                 started[server] = stack.enter_context(context)
             return started[server]
 
@@ -168,7 +172,7 @@ def impatient_gateway(
         "STREAM_OPEN_AFTER_S": "0",
     }
     directory = tmp_path_factory.mktemp("impatient")
-    with _watched(pytestconfig, directory, {**providers, **patience}, "granian") as process:
+    with watched(pytestconfig, directory, {**providers, **patience}) as process:
         yield process
 
 
@@ -194,7 +198,7 @@ def start_gateway(
 
         def start(environment: Mapping[str, str], *, server: Server = "granian") -> GatewayProcess:
             directory = tmp_path_factory.mktemp("gateway")
-            return stack.enter_context(_watched(pytestconfig, directory, environment, server))
+            return stack.enter_context(watched(pytestconfig, directory, environment, server))
 
         yield start
 

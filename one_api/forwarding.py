@@ -1,0 +1,108 @@
+"""Requests in a provider's own format: passed on, and its reply passed back, as they are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from one_api.adapter.base import Call
+from one_api.adapter.http import MAX_ERROR_BYTES
+from one_api.adapter.http_errors import error_from_reply
+from one_api.adapter.passthrough import RawRequest, SupportsPassthrough
+from one_api.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from one_api.adapter.http import WireReply
+    from one_api.registry import ModelRegistry
+
+#: Headers of a provider's reply that a client may see.
+SHOWN_HEADERS = (
+    "content-type",
+    "content-disposition",
+    "content-length",
+    "content-range",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardedReply:
+    """A provider's own reply, as it comes: close `chunks` when the client leaves.
+
+    `headers` are those that may be shown. `chunks` raises UpstreamErrors where it is cut.
+    """
+
+    status: int
+    headers: dict[str, str]
+    chunks: AsyncGenerator[bytes, None]
+
+
+class Forwarder:
+    """Passes requests on to the adapters of a registry that can take them."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
+
+    async def forward(
+        self, request: RawRequest, *, model: str | None, adapter: str | None, request_id: str
+    ) -> ForwardedReply | None:
+        """Pass `request` on to the deployment of `model`, or to `adapter` when it names none.
+
+        None when that provider has no such endpoint. In a JSON body the caller has put the
+        upstream's name of the model, by `upstream_model`.
+        Raises: GatewayError for what fails before the head of the reply, and for a refused
+        credential; any other status is the client's to see.
+        """
+        name, call = await self._call_for(model, adapter, request_id)
+        target = self._registry.adapter(name)
+        wire = (
+            target.passthrough(request, call) if isinstance(target, SupportsPassthrough) else None
+        )
+        if wire is None:
+            return None
+        async with AsyncExitStack() as stack:
+            reply = await stack.enter_async_context(target.context.http.send(wire, call.timeouts))
+            if reply.status in (401, 402, 403) or 300 <= reply.status < 400:
+                body = await reply.read(MAX_ERROR_BYTES)
+                raise error_from_reply(reply.status, reply.headers, body)
+            chunks = _pieces(stack.pop_all(), reply)
+        told = {"x-one-api-deployment": f"{name}/{call.model}", "x-one-api-attempts": "1"}
+        shown = {key: reply.headers[key] for key in SHOWN_HEADERS if key in reply.headers}
+        return ForwardedReply(status=reply.status, headers={**shown, **told}, chunks=chunks)
+
+    async def upstream_model(self, model: str) -> str:
+        """The provider's own name for `model`.
+
+        Raises: ModelNotFound, NoDeploymentAvailable.
+        """
+        return (await self._registry.deployments_for(model))[0].upstream_model
+
+    async def _call_for(
+        self, model: str | None, adapter: str | None, request_id: str
+    ) -> tuple[str, Call]:
+        """Which adapter to pass a request on to, and the call that goes with it."""
+        if model is not None:
+            deployment = (await self._registry.deployments_for(model))[0]
+            return deployment.adapter, Call(
+                model=deployment.upstream_model,
+                request_id=request_id,
+                timeouts=deployment.timeouts,
+            )
+        if adapter is None:
+            raise InvalidRequest(
+                "This request names no model, and no adapter is configured for such requests.",
+                param="model",
+                code="missing_required_parameter",
+            )
+        return adapter, Call(model="", request_id=request_id)
+
+
+async def _pieces(stack: AsyncExitStack, reply: WireReply) -> AsyncGenerator[bytes, None]:
+    """The body of a reply, whose connection it gives back."""
+    async with stack, aclosing(reply.chunks()) as chunks:
+        async for data in chunks:
+            yield data

@@ -1,0 +1,142 @@
+"""Leaving in good order: no new work, short replies finish, long ones are told that they are cut."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from tests.e2e.conftest import API_KEY, StartGateway
+from tests.e2e.exchanges import Answer, exchange, raw_request, sent, stream
+from tests.e2e.gateways import GatewayProcess, Server
+from tests.e2e.scenes import Scene
+from tests.scripted_upstream import HELLO, Gate, Hang, Hold, ScriptedUpstream, sse_reply
+
+#: How a server's process ends after SIGTERM: uvicorn passes the signal on once it is done.
+EXIT_STATUS: dict[Server, int] = {"granian": 0, "uvicorn": -15, "gunicorn": 0, "flask": -15}
+
+
+@pytest.fixture(params=["granian", "uvicorn"])
+def leaving_gateway(
+    request: pytest.FixtureRequest, start_gateway: StartGateway, providers: Mapping[str, str]
+) -> GatewayProcess:
+    """A gateway of the test's own, whose requests get 1.5 s to end."""
+    return start_gateway({**providers, "DRAIN_TIMEOUT_S": "1.5"}, server=request.param)
+
+
+class Talk:
+    """A stream under way."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self._response = response
+        self._arrived = b""
+
+    def hear_first_words(self) -> None:
+        while HELLO.words[-1].encode() not in self._arrived:
+            piece = self._response.read1()
+            assert piece, "the stream ended before its last word"
+            self._arrived += piece
+
+    def hear_the_rest(self) -> Answer:
+        self._arrived += self._response.read()
+        return Answer(self._response.status, {}, self._arrived)
+
+
+def wait_until_refusing(gateway: GatewayProcess) -> None:
+    """Return once new work is refused, by an answer or by the listening socket."""
+    while True:
+        try:
+            answer = exchange(f"{gateway.base_url}/models", key=API_KEY)
+        except ConnectionError:
+            return
+        if answer.status != 200:
+            assert (503, "server_is_shutting_down") == (answer.status, answer.error["code"])
+            assert "1" == answer.headers["retry-after"]
+            return
+
+
+def test_a_short_stream_ends_well_and_a_long_one_is_cut_in_the_open(
+    leaving_gateway: GatewayProcess, openai_upstream: ScriptedUpstream
+) -> None:
+    short, long = (Scene(openai_upstream, "openai") for _ in range(2))
+    gate = Gate()
+    words = short.begun()
+    short.script(sse_reply([*words, Hold(gate), *short.frames()[len(words) :]]))
+    long.script(sse_reply([*long.begun(), Hang()]))
+    url = f"{leaving_gateway.base_url}/chat/completions"
+    with (
+        stream(url, short.ask(stream=True), key=API_KEY) as first,
+        stream(url, long.ask(stream=True), key=API_KEY) as second,
+    ):
+        talks = Talk(first), Talk(second)
+        for talk in talks:
+            talk.hear_first_words()
+        leaving_gateway.terminate()
+        wait_until_refusing(leaving_gateway)
+        gate.open()
+        finished, cut = (talk.hear_the_rest() for talk in talks)
+    assert "[DONE]" == finished.events[-1]
+    assert "server_is_shutting_down" == cut.events[-1]["error"]["code"]
+    assert b"[DONE]" not in cut.body
+    long.request.wait_closed()
+    assert EXIT_STATUS[leaving_gateway.server] == leaving_gateway.wait_exit()
+
+
+def test_a_whole_reply_that_is_cut_is_a_503(
+    leaving_gateway: GatewayProcess, openai_scene: Scene
+) -> None:
+    openai_scene.script((Hang(),))
+    body = json.dumps(openai_scene.ask()).encode()
+    with sent(leaving_gateway.url, raw_request("/v1/chat/completions", body, API_KEY)) as sock:
+        openai_scene.wait_for_request()
+        leaving_gateway.terminate()
+        response = http.client.HTTPResponse(sock)
+        response.begin()
+        told = json.loads(response.read())
+    assert (503, "server_is_shutting_down") == (response.status, told["error"]["code"])
+    assert response.headers["retry-after"]
+    openai_scene.request.wait_closed()
+    assert EXIT_STATUS[leaving_gateway.server] == leaving_gateway.wait_exit()
+
+
+def test_readiness_is_withdrawn_for_those_who_are_still_connected(
+    start_gateway: StartGateway, providers: Mapping[str, str], openai_scene: Scene
+) -> None:
+    """A load balancer keeps connections open: it hears of the drain before the socket closes."""
+    gateway = start_gateway({**providers, "DRAIN_TIMEOUT_S": "20"})
+    gate = Gate()
+    openai_scene.script((Hold(gate), *openai_scene.streamed()))
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    assert 200 == _ready(connection)[0]
+    url = f"{gateway.base_url}/chat/completions"
+    body = json.dumps(openai_scene.ask(stream=True)).encode()
+    with sent(url, raw_request("/v1/chat/completions", body, API_KEY)):
+        openai_scene.wait_for_request()
+        gateway.terminate()
+        told = [_ready(connection) for _ in range(1)]
+        gate.open()
+    assert told
+    connection.close()
+
+
+def _ready(connection: http.client.HTTPConnection) -> tuple[int, str]:
+    connection.request("GET", "/health/ready")
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())["status"]
+
+
+@pytest.mark.parametrize("server", list(EXIT_STATUS))
+def test_an_idle_gateway_leaves_at_once(
+    start_gateway: StartGateway, providers: Mapping[str, str], server: Server
+) -> None:
+    gateway = start_gateway({**providers, "DRAIN_TIMEOUT_S": "60"}, server=server)
+    assert 200 == exchange(f"{gateway.base_url}/models", key=API_KEY).status
+    gateway.terminate()
+    assert EXIT_STATUS[server] == gateway.wait_exit()
+    assert "Traceback" not in gateway.log
+
+
+def unused() -> Iterator[None]:
+    yield None

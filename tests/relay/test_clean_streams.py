@@ -1,0 +1,85 @@
+"""What needs no mending is not touched: the bytes that arrive are the bytes that leave."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from one_api.converter import usage_from_wire
+from one_api.relay import StreamRelay
+from tests.converter.digest import digest, facts
+from tests.relay.streams import ANSWERS, ASKED, assert_digests_to, relayed
+from tests.scripted_upstream import (
+    HELLO,
+    ONE_TOOL_CALL,
+    PARALLEL_TOOL_CALLS,
+    Answer,
+    openai_chunks,
+    openai_frames,
+    split,
+)
+
+
+@pytest.mark.parametrize("cut", range(0, len(b"".join(openai_frames())), 7))
+def test_leaves_byte_identical_wherever_it_is_cut(cut: int) -> None:
+    whole = b"".join(openai_frames())
+
+    out, relay = relayed([whole[:cut], whole[cut:]])
+
+    assert whole == out
+    assert 18 == (relay.usage.total_tokens if relay.usage else None)
+
+
+@pytest.mark.parametrize("answer", [HELLO, ONE_TOOL_CALL, PARALLEL_TOOL_CALLS], ids=repr)
+@pytest.mark.parametrize("size", [1, 2, 3, 64, 4096])
+def test_leaves_byte_identical_in_pieces_of_any_size(answer: Answer, size: int) -> None:
+    whole = b"".join(openai_frames(openai_chunks(answer)))
+
+    assert whole == relayed(split(whole, size))[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_leaves_byte_identical_however_it_is_cut(data: st.DataObject) -> None:
+    answer = data.draw(st.sampled_from([HELLO, PARALLEL_TOOL_CALLS, ANSWERS["unicode"]]))
+    whole = b"".join(openai_frames(openai_chunks(answer)))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=12)))
+    pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+
+    assert whole == relayed(pieces)[0]
+
+
+def test_leaves_at_once() -> None:
+    """Nothing is held back: each whole frame leaves with the read that completed it."""
+    relay = StreamRelay(ASKED)
+    frames = openai_frames()[:-2]
+
+    assert frames == [relay.feed(frame) for frame in frames]
+
+
+def test_text_that_looks_like_protocol_is_text() -> None:
+    words = ('"error":', "data: [DONE]", '"usage":{"prompt_tokens":9}', '"role":"x"', "\\r\\n")
+    answer = replace(HELLO, words=words)
+
+    out, relay = relayed(openai_frames(openai_chunks(answer)))
+
+    assert_digests_to(answer, out)
+    assert usage_from_wire(facts(digest(out))["usage"]) == relay.usage
+
+
+def test_several_choices_are_kept_apart() -> None:
+    chunks = openai_chunks()
+    doubled = []
+    for chunk in chunks:
+        for index in range(2) if chunk["choices"] else range(1):
+            copy = json.loads(json.dumps(chunk))
+            for choice in copy["choices"]:
+                choice["index"] = index
+            doubled.append(copy)
+    whole = b"".join(openai_frames(doubled))
+
+    assert whole == relayed(split(whole, 100), choices=2)[0]
