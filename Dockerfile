@@ -68,7 +68,8 @@ RUN set -- ca-certificates; \
     apt-get update \
     && apt-get install --yes --no-install-recommends "$@" \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --home-dir /data --create-home --shell /usr/sbin/nologin one-api \
+    && useradd --uid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin one-api \
+    && install --directory --owner one-api --group one-api /data \
     && mkdir /models
 
 COPY --from=build /opt/one-api /opt/one-api

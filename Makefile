@@ -13,7 +13,10 @@ PURE_ADAPTERS := echo openai claude
 ADAPTERS := $(PURE_ADAPTERS) llamacpp
 
 # Marks of the tests that `make fast` leaves out and `make slow` runs.
-SLOW := llamacpp or slow
+SLOW := llamacpp or slow or redis
+# Without a server of its kind a test cannot run: it is left out, and said so. CI has them all.
+REDIS := $(shell command -v redis-server)
+RUNNABLE := llamacpp or slow$(if $(REDIS), or redis)
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet
@@ -62,7 +65,9 @@ fast: $(STAMPS)/dev ## Run the tests that take seconds and no compiler
 	$(BIN)/pytest -n auto -m "not ($(SLOW))" $(ARGS)
 
 slow: $(STAMPS)/dev $(STAMPS)/llamacpp ## Run the others: local models, programs and servers
-	$(BIN)/pytest -m "$(SLOW)" $(ARGS)
+	$(if $(REDIS),,@echo "redis-server was not found: the tests marked redis are left out" \
+		"(Debian, Ubuntu: apt-get install redis-server)")
+	$(BIN)/pytest -m "$(RUNNABLE)" $(ARGS)
 
 clean: ## Remove .venv and all caches; .env, databases and models stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

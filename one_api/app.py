@@ -29,9 +29,12 @@ from one_api.web.openai import openai_blueprint
 class _Services(Services):
     """What starts and stops with the event loop."""
 
-    def __init__(self, upstream: Upstream, registry: ModelRegistry) -> None:
+    def __init__(
+        self, upstream: Upstream, registry: ModelRegistry, limiter: RateLimiter | None
+    ) -> None:
         self._upstream = upstream
         self._registry = registry
+        self._limiter = limiter
 
     @override
     async def start(self) -> None:
@@ -42,6 +45,8 @@ class _Services(Services):
     async def stop(self) -> None:
         await self._registry.close()
         await self._upstream.close()
+        if self._limiter is not None:
+            await self._limiter.close()
 
 
 def load_registry(settings: Settings, upstream: Upstream) -> ModelRegistry:
@@ -71,6 +76,13 @@ def load_registry(settings: Settings, upstream: Upstream) -> ModelRegistry:
     return registry
 
 
+def _rate_limiter(settings: Settings) -> RateLimiter | None:
+    if not settings.rate_limit_enabled:
+        return None
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    return RateLimiter(settings.rate_limit_requests, redis_url=redis_url)
+
+
 def new_upstream() -> Upstream:
     """The HTTP client that adapters share."""
     return Upstream(user_agent=f"one_api/{__version__}")
@@ -89,7 +101,9 @@ def create_app(
     upstream = new_upstream()
     registry = registry or load_registry(settings, upstream)
     drain = Drain(settings.drain_timeout_s)
-    app = GatewayFlask(__name__, services=_Services(upstream, registry), drain=drain)
+    limiter = _rate_limiter(settings)
+    services = _Services(upstream, registry, limiter)
+    app = GatewayFlask(__name__, services=services, drain=drain)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -106,12 +120,6 @@ def create_app(
             reasoning_field=settings.reasoning_field,
         ),
         counter,
-    )
-    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    limiter = (
-        RateLimiter(settings.rate_limit_requests, redis_url=redis_url)
-        if settings.rate_limit_enabled
-        else None
     )
     keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
     Guard(keys, limiter, drain).install(app)

@@ -133,7 +133,7 @@ def test_method_not_allowed_names_the_methods_in_order() -> None:
         "SK-ABCDEF123",
         "xai-abcdef123456",
         "sk-abc***************wxyz",
-        "Bearer eyJhbGciOi.abc.def",
+        "Bearer eyJhbGciOiJIUzI1NiJ9.abc.def",
         "bearer token123",
     ],
 )

@@ -25,6 +25,7 @@ from one_api.adapter import (
     UpstreamRateLimited,
     UpstreamServerError,
     UpstreamTimeout,
+    duration_to_wire,
     error_from_reply,
     error_from_status,
     parse_retry_after_s,
@@ -245,3 +246,39 @@ def test_overload_without_a_wait_gets_one(status: int, wait_s: float | None) -> 
 def test_date_is_measured_from_now() -> None:
     headers = {"retry-after": formatdate(None, usegmt=True)}
     assert 0.0 == error_from_reply(503, headers, body()).retry_after_s
+
+
+LIMITS = {
+    "x-ratelimit-limit-requests": "60",
+    "x-ratelimit-remaining-tokens": "0",
+    "x-ratelimit-reset-tokens": "6m0s",
+}
+
+
+def test_providers_limits_are_told_with_a_429() -> None:
+    headers = {**LIMITS, "retry-after": "7", "x-ratelimit-of-its-own": "1", "set-cookie": "a"}
+    assert {**LIMITS, "Retry-After": "7"} == error_from_reply(429, headers, body()).headers()
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 404, 500, 503, 529])
+def test_providers_limits_mean_nothing_besides(status: int) -> None:
+    assert not LIMITS.keys() & error_from_reply(status, LIMITS, body()).headers().keys()
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "expected"),
+    [
+        (0.0, "0ms"),
+        (0.0001, "1ms"),
+        (0.85, "850ms"),
+        (1.0, "1s"),
+        (11.2, "12s"),
+        (59.0, "59s"),
+        (59.5, "1m0s"),
+        (60.0, "1m0s"),
+        (360.0, "6m0s"),
+        (3_661.0, "61m1s"),
+    ],
+)
+def test_durations_are_written_as_openai_does(duration_s: float, expected: str) -> None:
+    assert expected == duration_to_wire(duration_s)

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +27,9 @@ from one_api.adapter import (
     ModelInfo,
     OpenAICompatibleAdapter,
     OpenAICompatibleSettings,
+    RawRequest,
     Relay,
+    SupportsPassthrough,
     Timeouts,
     UpstreamInvalidResponse,
     WireReply,
@@ -97,7 +100,7 @@ def request(**fields: Any) -> ChatCompletionRequest:
 
 def wire_body(provider: CompatibleProvider = BASIC, **fields: Any) -> Any:
     body = adapter(provider).to_wire(request(**fields), CALL).body
-    assert body is not None
+    assert isinstance(body, bytes)
     return json.loads(body)
 
 
@@ -298,6 +301,51 @@ async def test_error_is_told_before_any_byte_is_relayed() -> None:
 
 def test_provider_judges_every_parameter() -> None:
     assert () == adapter().parameters("any").settle(request(n=2, of_its_own=1), strict=True)
+
+
+class TestPassthrough:
+    def test_adapter_has_the_ability(self) -> None:
+        assert isinstance(adapter(), SupportsPassthrough)
+
+    @pytest.mark.parametrize(
+        ("path", "query", "url"),
+        [
+            ("/embeddings", "", "https://api.basic.test/v1/embeddings"),
+            (
+                "/files/f-1/content",
+                "a=1&b=%20",
+                "https://api.basic.test/v1/files/f-1/content?a=1&b=%20",
+            ),
+        ],
+    )
+    def test_request_goes_below_the_version_path(self, path: str, query: str, url: str) -> None:
+        wire = adapter().passthrough(RawRequest(path=path, query=query, body=b"x"), CALL)
+        assert WireRequest(url=url, body=b"x") == wire
+
+    def test_credential_is_ours_and_other_headers_pass(self) -> None:
+        raw = RawRequest(path="/x", method="DELETE", headers={"OpenAI-Beta": "a"})
+        wire = adapter(api_key=SecretStr("ours")).passthrough(raw, CALL)
+        assert wire is not None
+        assert ("DELETE", {"OpenAI-Beta": "a", "Authorization": "Bearer ours"}, None) == (
+            wire.method,
+            wire.headers,
+            wire.body,
+        )
+
+    @given(path=st.text(max_size=30), query=st.text(max_size=10))
+    @settings(deadline=None)
+    def test_no_path_decides_which_host_is_called(self, path: str, query: str) -> None:
+        wire = adapter().passthrough(RawRequest(path=path, query=query), CALL)
+        assert wire is not None
+        assert urlsplit(wire.url).netloc == "api.basic.test"
+
+    @pytest.mark.parametrize(
+        "path", ["@evil.test/", ".evil.test/", "//evil.test/", ":80@evil.test"]
+    )
+    def test_hostile_path_stays_with_the_provider(self, path: str) -> None:
+        wire = adapter(base_url="https://api.basic.test").passthrough(RawRequest(path=path), CALL)
+        assert wire is not None
+        assert urlsplit(wire.url).netloc == "api.basic.test"
 
 
 class TestListModels:

@@ -180,3 +180,14 @@ def test_dropped_is_what_was_given_and_not_honoured(
     asked = request(**{name: ASKING[name] for name in names})
     dropped = ParameterPolicy(honoured=honoured).settle(asked, strict=False)
     assert tuple(sorted(names - honoured)) == dropped
+
+
+def test_unknown_parameter_is_dropped_and_told() -> None:
+    dropped = CLOSED.settle(request(zeta=1, seed=1, alpha=2), strict=False)
+    assert ("alpha", "seed", "zeta") == dropped
+
+
+def test_unknown_parameter_is_refused_as_unknown_where_strict() -> None:
+    with pytest.raises(UnsupportedParameter) as caught:
+        CLOSED.settle(request(zeta=1), strict=True)
+    assert ("zeta", "unknown_parameter") == (caught.value.param, caught.value.code)

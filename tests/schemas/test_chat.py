@@ -166,7 +166,6 @@ REFUSED: list[tuple[str, Any, str, str]] = [
         for name in ("", "a b", "é", "x" * 65, "x\n")
     ),
     ("safety_identifier", "s" * 129, "safety_identifier", "string_above_max_length"),
-    ("seed", 2**63, "seed", VALUE),
     ("seed", -(2**63) - 1, "seed", "integer_below_min_value"),
     ("seed", 0.5, "seed", TYPE),
     ("service_tier", "gold", "service_tier", CHOICE),
@@ -232,6 +231,7 @@ OUT_OF_RANGE = [
     ("temperature", 2.1),
     ("temperature", float("nan")),
     ("temperature", float("inf")),
+    ("seed", 2**63),
     ("top_p", -0.1),
     ("top_p", 1.1),
 ]
