@@ -36,6 +36,7 @@ nothing else in the code base asks for the class of an error.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import ClassVar, TypedDict
@@ -47,7 +48,16 @@ from typing_extensions import override
 MAX_RETRY_AFTER_S = 60.0
 MAX_MESSAGE_CHARS = 2_000
 
-_SECRET = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)-[A-Za-z0-9_*.\-]{6,}|Bearer\s+[^\s\"',;]+", re.I)
+#: Keys by the prefixes that providers give them, and bearer tokens. Where the prefix is also the
+#: beginning of words ("key-value", "Bearer token"), only what holds a digit or is long counts.
+_SECRET = re.compile(
+    r"\b(?:sk|xai|nvapi|pplx)-[\w*.\-]{6,}"
+    r"|\b(?:pk|rk|key)-(?=[\w*.\-]*[\d*])[\w*.\-]{6,}"
+    r"|\b(?:gsk|hf|r8|fw)_\w{16,}"
+    r"|\bAIza[\w\-]{20,}"
+    r"|\bBearer\s+(?=[^\s\"',;<>]*\d|[^\s\"',;<>]{20})[^\s\"',;<>]+",
+    re.I,
+)
 
 
 class ErrorDetail(TypedDict):
@@ -88,8 +98,8 @@ class GatewayError(Exception):
         retry_after_s: float | None = None,
         limit_headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
         self.message = redact(message)
+        super().__init__(self.message)
         self.param = param
         self.limit_headers = dict(limit_headers or {})
         if code is not None:
@@ -110,7 +120,7 @@ class GatewayError(Exception):
     def headers(self) -> dict[str, str]:
         """Response headers this error needs besides the content type."""
         headers = dict(self.limit_headers)
-        if self.retry_after_s is not None:
+        if self.retry_after_s is not None and not math.isnan(self.retry_after_s):
             wait_s = min(max(self.retry_after_s, 0.0), MAX_RETRY_AFTER_S)
             headers["Retry-After"] = str(-int(-wait_s // 1))
         return headers

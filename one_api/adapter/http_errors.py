@@ -110,23 +110,28 @@ def error_from_status(
 
 def parse_retry_after_s(headers: Mapping[str, str], *, now_s: float) -> float | None:
     """Seconds the provider asks to wait: `retry-after-ms`, else `retry-after` (seconds, date)."""
-    millis = headers.get("retry-after-ms")
+    millis = _number(headers.get("retry-after-ms"))
     if millis is not None:
-        try:
-            return max(float(millis) / 1000, 0.0)
-        except ValueError:
-            pass
+        return max(millis / 1000, 0.0)
     value = headers.get("retry-after")
     if value is None:
         return None
-    try:
-        return max(float(value), 0.0)
-    except ValueError:
-        pass
+    seconds = _number(value)
+    if seconds is not None:
+        return max(seconds, 0.0)
     try:
         return max(parsedate_to_datetime(value).timestamp() - now_s, 0.0)
     except (TypeError, ValueError):
         return None
+
+
+def _number(value: str | None) -> float | None:
+    """The finite number in a header's value, if it is one: `float` also reads "nan" and "inf"."""
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def duration_to_wire(duration_s: float) -> str:

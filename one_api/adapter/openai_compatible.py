@@ -6,6 +6,7 @@ package of its own instead of another flag here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -81,9 +82,17 @@ def normalise_base_url(value: str) -> str:
     Raises: ValueError when it is not an http(s) URL with a host, or has a query or a user in it.
     """
     parts = urlsplit(value.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or re.search(r"\s", value.strip())
+    ):
         raise ValueError("not an http:// or https:// URL with a host")
-    if parts.query or parts.fragment or parts.username or parts.password:
+    try:
+        parts.port  # noqa: B018 - reading it checks it
+    except ValueError:
+        raise ValueError("the port is not a number from 0 to 65535") from None
+    if parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("a base URL has no query, fragment, user or password")
     path = parts.path.rstrip("/") or "/v1"
     return f"{parts.scheme}://{parts.netloc}{path}"

@@ -55,7 +55,7 @@ class SSEDecoder:
             self._skip_newline = buffer.endswith(b"\r")
             buffer = buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, self._buffer = buffer.split(b"\n")
-        if len(self._buffer) > self._max_event_bytes:
+        if max(map(len, (*lines, self._buffer))) > self._max_event_bytes:
             raise UpstreamInvalidResponse("The provider's stream has an oversized line.")
         events: list[ServerSentEvent] = []
         for line in lines:
@@ -65,7 +65,7 @@ class SSEDecoder:
     def _take(self, line: bytes, events: list[ServerSentEvent]) -> None:
         if not line:
             if self._data:
-                events.append(ServerSentEvent(self._event, b"\n".join(self._data)))
+                events.append(ServerSentEvent(self._event or "message", b"\n".join(self._data)))
             self._event, self._data, self._size = "message", [], 0
             return
         if line.startswith(b":"):
@@ -74,7 +74,7 @@ class SSEDecoder:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._size += len(value)
+            self._size += len(value) + 1
             if self._size > self._max_event_bytes:
                 raise UpstreamInvalidResponse("The provider's stream has an oversized event.")
             self._data.append(value)

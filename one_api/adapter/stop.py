@@ -24,12 +24,15 @@ class StopScanner:
         if not self._stops:
             return text
         text = self._held + text
-        # The earliest match wins, and of two at one place the longest.
-        found = [(text.find(stop), -len(stop), stop) for stop in self._stops if stop in text]
+        # The match that is complete first wins, and of two that end together the longest: this
+        # alone does not depend on how the text was cut.
+        found = [
+            (text.find(stop) + len(stop), -len(stop), stop) for stop in self._stops if stop in text
+        ]
         if found:
-            at, _, self.matched = min(found)
+            end, size, self.matched = min(found)
             self._held = ""
-            return text[:at]
+            return text[: end + size]
         keep = max(_overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

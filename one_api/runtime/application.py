@@ -75,7 +75,11 @@ class GatewayFlask(flask.Flask):
         if self._started_on is not None:
             raise RuntimeError("this application is already served by another event loop")
         self._started_on = loop
-        await self.services.start()
+        try:
+            await self.services.start()
+        except BaseException:
+            self._started_on = None
+            raise
 
     async def stop(self) -> None:
         """Stop the services; `start` may follow."""
@@ -104,7 +108,11 @@ class GatewayFlask(flask.Flask):
         # generator opened under a timeout or cancel scope is closed under the same one.
         conversation = flask.g.get("one_api_conversation")
         if conversation is None:
-            conversation = self._loop_thread.converse()
+            try:
+                conversation = self._loop_thread.converse()
+            except BaseException:
+                coroutine.close()
+                raise
             flask.g.one_api_conversation = conversation
         result = conversation.run(coroutine)
         if isinstance(result, StreamingResponse):

@@ -110,28 +110,22 @@ class ASGIBridge:
         limit = self._limits.max_bytes
         if _declared_length(scope["headers"]) > limit:
             raise _too_large(limit)
-        message = await self._receive_body(receive)
-        body: bytes = message.get("body", b"")
-        if message.get("more_body"):
-            pieces = [body]
-            size = len(body)
-            deadline = asyncio.get_running_loop().time() + self._limits.deadline_s
-            try:
-                async with asyncio.timeout_at(deadline):
-                    while message.get("more_body"):
-                        message = await self._receive_body(receive)
-                        pieces.append(message.get("body", b""))
-                        size += len(pieces[-1])
-                        if size > limit:
-                            raise _too_large(limit)
-            except TimeoutError as exc:
-                raise RequestTimedOut(
-                    f"The request body was not complete after {self._limits.deadline_s:g} s."
-                ) from exc
-            body = b"".join(pieces)
-        if len(body) > limit:
-            raise _too_large(limit)
-        return body
+        pieces: list[bytes] = []
+        size, is_more = 0, True
+        try:
+            async with asyncio.timeout(self._limits.deadline_s):
+                while is_more:
+                    message = await self._receive_body(receive)
+                    pieces.append(message.get("body", b""))
+                    size += len(pieces[-1])
+                    is_more = message.get("more_body", False)
+                    if size > limit:
+                        raise _too_large(limit)
+        except TimeoutError as exc:
+            raise RequestTimedOut(
+                f"The request body was not complete after {self._limits.deadline_s:g} s."
+            ) from exc
+        return b"".join(pieces)
 
     async def _receive_body(self, receive: Receive) -> Message:
         message = await receive()
@@ -227,7 +221,9 @@ class _Exchange:
                 await self._end(b"")
                 return
             try:
-                if not self._is_started:
+                if self._is_started:
+                    await self._settle()
+                else:
                     await self._start(response)
                 self._beat_every(response)
                 async for chunk in chunks:
@@ -260,9 +256,13 @@ class _Exchange:
     async def _end(self, body: bytes) -> None:
         self._is_ended = True
         self._stop_beating()
+        await self._settle()
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _settle(self) -> None:
+        """Wait for what is being sent beside the response."""
         if self._beats:
             await asyncio.wait(self._beats)
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     # Keep-alives run beside the stream, by one timer that looks at the time of the last send:
     # a busy stream pays one assignment per piece.
@@ -273,9 +273,13 @@ class _Exchange:
 
     def _open(self, response: StreamingResponse) -> None:
         if not self._is_started and not self._is_ended:
-            self._spawn(self._start(response))
-            self._spawn(self._ping(response.keep_alive))
+            self._is_started = True  # At once: the view may return before the head is sent.
+            self._spawn(self._announce(response))
             self._beat_every(response)
+
+    async def _announce(self, response: StreamingResponse) -> None:
+        await self._start(response)
+        await self._ping(response.keep_alive)
 
     def _beat_every(self, response: StreamingResponse) -> None:
         self._stop_beating()

@@ -188,7 +188,10 @@ class AudioOptions(TypedDict):
     """How spoken answers should sound."""
 
     format: str
-    voice: str | dict[str, Any]
+    voice: Annotated[
+        Annotated[str, Tag("<str>")] | Annotated[dict[str, Any], Tag("<object>")],
+        Discriminator(lambda value: "<object>" if isinstance(value, dict) else "<str>"),
+    ]
 
 
 @with_config(_OPEN)
@@ -196,7 +199,10 @@ class Prediction(TypedDict):
     """Text that the answer will mostly repeat."""
 
     type: Literal["content"]
-    content: str | list[dict[str, Any]]
+    content: Annotated[
+        Annotated[str, Tag("<str>")] | Annotated[list[dict[str, Any]], Tag("<list>")],
+        Discriminator(tag_by_shape),
+    ]
 
 
 Stop = Annotated[
@@ -318,9 +324,11 @@ class ChatCompletionRequest(BaseModel):
 
     def without(self, *names: str) -> Self:
         """The same request as if the fields `names` had not been sent."""
-        given = self.model_fields_set - set(names)
-        copy = self.model_copy(update=dict.fromkeys(names))
-        copy.__pydantic_fields_set__.intersection_update(given)
+        known = type(self).model_fields.keys() & set(names)
+        copy = self.model_copy(update=dict.fromkeys(known))
+        copy.__pydantic_fields_set__.difference_update(names)
+        for name in names:
+            (copy.__pydantic_extra__ or {}).pop(name, None)
         return copy
 
     @property

@@ -10,6 +10,23 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
+#: A path may hold keys that the caller made up, of any length.
+MAX_PARAM_CHARS = 200
+_JSON_TYPES = {
+    "NoneType": "null",
+    "bool": "boolean",
+    "dict": "object",
+    "float": "number",
+    "int": "integer",
+    "list": "array",
+    "str": "string",
+}
+_BOUNDS = {
+    "greater_than": "below_min_value",
+    "greater_than_equal": "below_min_value",
+    "less_than": "above_max_value",
+    "less_than_equal": "above_max_value",
+}
 _CODES = {
     "missing": "missing_required_parameter",
     "string_too_long": "string_above_max_length",
@@ -17,8 +34,6 @@ _CODES = {
     "too_long": "array_above_max_length",
     "too_short": "empty_array",
     "literal_error": "unsupported_value",
-    "greater_than_equal": "integer_below_min_value",
-    "less_than_equal": "integer_above_max_value",
 }
 
 
@@ -33,7 +48,7 @@ def field_path(location: tuple[int | str, ...]) -> str | None:
             path += f"[{step}]"
         elif step[:1] not in ("<", "["):
             path += f".{step}" if path else step
-    return path or None
+    return path[:MAX_PARAM_CHARS] or None
 
 
 def invalid_request(exc: ValidationError) -> InvalidRequest:
@@ -51,11 +66,15 @@ def invalid_request(exc: ValidationError) -> InvalidRequest:
         )
     where = f"'{param}'" if param else "the request body"
     return InvalidRequest(
-        f"Invalid value for {where}: {_sentence(error)}", param=param, code=_code(kind)
+        f"Invalid value for {where}: {_sentence(error)}", param=param, code=_code(error)
     )
 
 
-def _code(kind: str) -> str:
+def _code(error: ErrorDetails) -> str:
+    kind = error["type"]
+    if kind in _BOUNDS:
+        bound = next(iter(error["ctx"].values()))
+        return f"{'integer' if isinstance(bound, int) else 'decimal'}_{_BOUNDS[kind]}"
     if kind.endswith(("_type", "_parsing")):
         return "invalid_type"
     return _CODES.get(kind, "invalid_value")
@@ -63,7 +82,14 @@ def _code(kind: str) -> str:
 
 def _sentence(error: ErrorDetails) -> str:
     text = error["msg"].rstrip(".")
+    if error["type"] == "model_type":
+        text = "input should be an object"
     text = f"{text[:1].lower()}{text[1:]}"
     if error["type"].endswith("_type"):
-        return f"{text}, got {type(error['input']).__name__}."
+        return f"{text}, got {_json_type(error['input'])}."
     return f"{text}."
+
+
+def _json_type(value: object) -> str:
+    name = type(value).__name__
+    return _JSON_TYPES.get(name, name)

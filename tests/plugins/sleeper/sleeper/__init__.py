@@ -1,0 +1,1 @@
+"""Adapters that never come to an end."""
