@@ -93,8 +93,7 @@ def test_empty_event_name_is_none() -> None:
 def test_event_of_empty_data_lines_is_held_to_the_limit() -> None:
     decoder = SSEDecoder(max_event_bytes=100)
     with pytest.raises(UpstreamInvalidResponse):
-        for _ in range(1_000):
-            decoder.feed(b"data\n")
+        decoder.feed(b"data\n" * 1_000)
 
 
 @pytest.mark.parametrize("size", range(1, 25))
