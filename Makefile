@@ -49,11 +49,11 @@ format: $(STAMPS)/dev ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Each adapter in a run of its own: they all have a folder named `tests`.
+# Each adapter in a run of its own: it is a package beside the others, not one of theirs.
 types: $(STAMPS)/dev $(STAMPS)/llamacpp ## Check the types
-	$(BIN)/mypy one_api tests
+	$(BIN)/mypy one_api tests docs $(ADAPTERS:%=adapters/%/tests)
 	set -e; for name in $(ADAPTERS); do \
-		MYPYPATH=adapters/$$name $(BIN)/mypy adapters/$$name; done
+		MYPYPATH=adapters/$$name $(BIN)/mypy adapters/$$name/one_api_$$name; done
 
 layers: $(STAMPS)/dev ## Check that each layer imports only from those below it
 	$(BIN)/lint-imports

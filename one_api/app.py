@@ -98,6 +98,7 @@ def create_app(
     Raises: ConfigurationError.
     """
     settings = settings or Settings.load()
+    settings.require_keys_in_public()
     upstream = new_upstream()
     registry = registry or load_registry(settings, upstream)
     drain = Drain(settings.drain_timeout_s)

@@ -46,11 +46,14 @@ def main() -> None:
     """An OpenAI-compatible LLM gateway."""
 
 
-def _load_settings(**overrides: Any) -> Settings:
+def _load_settings(*, to_serve: bool = False, **overrides: Any) -> Settings:
     try:
-        return Settings.load(**overrides)
+        settings = Settings.load(**overrides)
+        if to_serve:
+            settings.require_keys_in_public()
     except ConfigurationError as exc:
         raise SettingsError(exc) from exc
+    return settings
 
 
 def _loaded_registry(settings: Settings) -> tuple[ModelRegistry, list[ConfigurationError]]:
@@ -96,7 +99,8 @@ def serve(
         if host is not None or port is not None:
             raise click.UsageError("--addr stands for --host and --port: give one or the other")
         host, port = _split_address(addr)
-    settings = _load_settings(host=host, port=port, workers=workers, no_auth=no_auth)
+    overrides = {"host": host, "port": port, "workers": workers, "no_auth": no_auth}
+    settings = _load_settings(to_serve=True, **overrides)
     _configure_logging(settings)
     registry, errors = _loaded_registry(settings)
     if errors:
@@ -243,7 +247,7 @@ def config() -> None:
 @config.command()
 def check() -> None:
     """Say whether the settings are right, without serving."""
-    settings = _load_settings()
+    settings = _load_settings(to_serve=True)
     registry, errors = _loaded_registry(settings)
     if errors:
         raise SettingsError(errors[0])

@@ -52,8 +52,10 @@ class AdapterEntry:
 
 
 def installed_entry_points() -> Sequence[EntryPoint]:
-    """Every adapter that an installed distribution declares."""
-    return tuple(entry_points(group=GROUP))
+    """Every adapter that an installed distribution declares, always in the same order."""
+    found = entry_points(group=GROUP)
+    # Else the order of a directory's files would decide between two of one name.
+    return sorted(found, key=lambda point: (point.name, point.dist.name if point.dist else ""))
 
 
 def catalogue(found: Iterable[EntryPoint], allowed: Sequence[str] | None) -> list[AdapterEntry]:
@@ -119,7 +121,7 @@ def _build(
     context: Callable[[str], AdapterContext],
     timeout_s: float,
 ) -> None:
-    version = getattr(adapter_class, "api_version", None)
+    version = getattr(adapter_class, "api_version", API_VERSION)
     if version != API_VERSION:
         entry.fail(
             f"written for adapter contract {version}, this gateway has {API_VERSION}",

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import fields, replace
 
-from one_api.errors import GatewayError
+from one_api.errors import GatewayError, UpstreamInvalidResponse
 from one_api.events import Event, KeepAlive, Relay, Start, Usage, UsageReport
 
 #: Most replies asked for at once.
@@ -68,8 +68,8 @@ async def _pump(
 def _as_choice(event: Event, choice: int) -> Event:
     if isinstance(event, Start | KeepAlive | UsageReport):
         return event
-    if isinstance(event, Relay):
-        raise TypeError("a relayed reply has all its choices already")
+    if isinstance(event, Relay) or not hasattr(event, "choice"):
+        raise UpstreamInvalidResponse("The adapter yielded what is no event of one choice.")
     return replace(event, choice=choice)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from one_api.adapter.base import Call
 from one_api.adapter.http import MAX_ERROR_BYTES
 from one_api.adapter.http_errors import error_from_reply
 from one_api.adapter.passthrough import RawRequest, SupportsPassthrough
-from one_api.errors import InvalidRequest
+from one_api.errors import GatewayError, InvalidRequest, UpstreamError
 
 if TYPE_CHECKING:
     from one_api.adapter.http import WireReply
@@ -58,6 +58,9 @@ class Forwarder:
         credential; any other status is the client's to see.
         """
         name, call = await self._call_for(model, adapter, request_id)
+        body = _Body(request.body) if isinstance(request.body, AsyncIterable) else None
+        if body is not None:
+            request = replace(request, body=body.chunks())
         target = self._registry.adapter(name)
         wire = (
             target.passthrough(request, call) if isinstance(target, SupportsPassthrough) else None
@@ -65,14 +68,21 @@ class Forwarder:
         if wire is None:
             return None
         async with AsyncExitStack() as stack:
-            reply = await stack.enter_async_context(target.context.http.send(wire, call.timeouts))
+            try:
+                reply = await stack.enter_async_context(
+                    target.context.http.send(wire, call.timeouts)
+                )
+            except UpstreamError as exc:
+                if body is not None and body.error is not None:
+                    raise body.error from exc
+                raise
             if reply.status in (401, 402, 403) or 300 <= reply.status < 400:
-                body = await reply.read(MAX_ERROR_BYTES)
-                raise error_from_reply(reply.status, reply.headers, body)
+                told = await reply.read(MAX_ERROR_BYTES)
+                raise error_from_reply(reply.status, reply.headers, told)
             chunks = _pieces(stack.pop_all(), reply)
-        told = {"x-one-api-deployment": f"{name}/{call.model}", "x-one-api-attempts": "1"}
-        shown = {key: reply.headers[key] for key in SHOWN_HEADERS if key in reply.headers}
-        return ForwardedReply(status=reply.status, headers={**shown, **told}, chunks=chunks)
+        return ForwardedReply(
+            status=reply.status, headers=_shown_headers(reply, name, call.model), chunks=chunks
+        )
 
     async def upstream_model(self, model: str) -> str:
         """The provider's own name for `model`.
@@ -99,6 +109,35 @@ class Forwarder:
                 code="missing_required_parameter",
             )
         return adapter, Call(model="", request_id=request_id)
+
+
+class _Body:
+    """A client's body on its way to a provider.
+
+    The HTTP client tells of a body that ends in an error as of a lost connection; `error` is what
+    really happened.
+    """
+
+    def __init__(self, source: AsyncIterable[bytes]) -> None:
+        self._source = source
+        self.error: GatewayError | None = None
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        try:
+            async for data in self._source:
+                yield data
+        except GatewayError as exc:
+            self.error = exc
+            raise
+
+
+def _shown_headers(reply: WireReply, adapter: str, model: str) -> dict[str, str]:
+    shown = {key: reply.headers[key] for key in SHOWN_HEADERS if key in reply.headers}
+    if "content-encoding" in reply.headers:
+        # The body comes decoded, and is longer than it was.
+        shown.pop("content-length", None)
+    name = f"{adapter}/{model}" if model else adapter
+    return {**shown, "x-one-api-deployment": name, "x-one-api-attempts": "1"}
 
 
 async def _pieces(stack: AsyncExitStack, reply: WireReply) -> AsyncGenerator[bytes, None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from one_api.reply import ReplyBody, ReplyStream
 from one_api.tokens import TokenCounter
 
 if TYPE_CHECKING:
+    from one_api.adapter.base import BaseModelAdapter
     from one_api.deployment import Deployment
     from one_api.events import Event, Usage
     from one_api.registry import ModelRegistry
@@ -154,10 +155,7 @@ class Gateway:
             strict_params=strict,
             dropped=list(policy.settle(request, strict=strict)),
         )
-        sources = [
-            _translated(adapter.generate_completion(request, call), deployment)
-            for _ in range(replies)
-        ]
+        sources = [_answer(adapter, request, call, deployment) for _ in range(replies)]
         events = sources[0] if replies == 1 else fan_out(sources)
         return _Attempt(deployment=deployment, call=call, events=events, dialect=dialect)
 
@@ -210,6 +208,8 @@ class Gateway:
             raise UpstreamTimeout(f"The model did not begin within {first_s:g} s.") from exc
         attempt.is_relinquished = True
         chunks = self._rest(head, request, reply, attempt)
+        # Begun here: closing a generator that never ran would leave the events open.
+        await anext(chunks)
         return StreamedReply(chunks=chunks, headers=attempt.headers())
 
     async def _commit(self, reply: ReplyStream, attempt: _Attempt) -> bytes:
@@ -234,6 +234,7 @@ class Gateway:
         """The stream from its first content to its end, or to an error told in-band."""
         async with aclosing(attempt.events) as events:
             try:
+                yield b""
                 yield head
                 # The first read may have held the whole stream, and nothing may follow it.
                 if not reply.is_done:
@@ -244,10 +245,15 @@ class Gateway:
                         if reply.is_done:
                             break
                 end = reply.close() if reply.usage else await self._close(request, reply, attempt)
-                yield end
+                if end:
+                    yield end
             except GatewayError as exc:
                 _log_failure(attempt, attempt.call.request_id, exc)
                 yield attempt.dialect.error_frame(exc)
+                return
+            except Exception:  # a stream must not just end, whatever went wrong
+                logger.exception("events of %s cannot be rendered", attempt.deployment.name)
+                yield attempt.dialect.error_frame(_adapter_failed(attempt.deployment))
                 return
             if reply.is_done:
                 await _finish_body(events)
@@ -280,11 +286,12 @@ async def _finish_body(events: AsyncGenerator[Event, None]) -> None:
         pass  # The answer is complete; only the connection is not kept.
 
 
-async def _translated(
-    events: AsyncIterator[Event], deployment: Deployment
+async def _answer(
+    adapter: BaseModelAdapter, request: ChatCompletionRequest, call: Call, deployment: Deployment
 ) -> AsyncGenerator[Event, None]:
-    """`events`, with whatever else an adapter raises turned into an UpstreamError."""
+    """The adapter's events; what it raises besides GatewayErrors becomes an UpstreamError."""
     try:
+        events = adapter.generate_completion(request, call)
         if isinstance(events, AsyncGenerator):
             async with aclosing(events):
                 async for event in events:
@@ -296,9 +303,13 @@ async def _translated(
         raise
     except Exception as exc:
         logger.exception("adapter %s raised while answering", deployment.adapter)
-        raise UpstreamError(
-            f"The adapter '{deployment.adapter}' failed; the log of the gateway says why."
-        ) from exc
+        raise _adapter_failed(deployment) from exc
+
+
+def _adapter_failed(deployment: Deployment) -> UpstreamError:
+    return UpstreamError(
+        f"The adapter '{deployment.adapter}' failed; the log of the gateway says why."
+    )
 
 
 def _log_failure(attempt: _Attempt, request_id: str, exc: GatewayError) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 import orjson
 
 from one_api.converter import CHAT, Dialect, Fold, ReplyForm, StreamWriter, usage_to_wire
-from one_api.errors import UpstreamDisconnected
+from one_api.errors import UpstreamDisconnected, UpstreamInvalidResponse
 from one_api.events import CONTENT_EVENTS, Event, Relay, Usage
 from one_api.relay import ChunkReader, StreamRelay, read_body, relay_body
 from one_api.schemas import JsonObject
+
+_MIXED = "The adapter yielded both relayed bytes and events of its own."
 
 
 class ReplyStream:
@@ -33,10 +35,14 @@ class ReplyStream:
     def take(self, event: Event) -> bytes:
         """What `event` adds to the stream; maybe nothing.
 
-        Raises: the provider's error when a relayed stream tells one.
+        Raises: the provider's error when a relayed stream tells one; UpstreamInvalidResponse.
         """
         if not isinstance(event, Relay):
+            if self._relay is not None or self._reader is not None:
+                raise UpstreamInvalidResponse(_MIXED)
             return self._write((event,))
+        if self._writer is not None and self._reader is None:
+            raise UpstreamInvalidResponse(_MIXED)
         if not self._dialect.relays:
             if self._reader is None:
                 self._reader = ChunkReader(self._form)
@@ -136,10 +142,18 @@ class ReplyBody:
         self.usage: Usage | None = None
 
     def take(self, event: Event) -> None:
-        """Take one more event in."""
+        """Take one more event in.
+
+        Raises: UpstreamInvalidResponse for an event out of contract.
+        """
         if isinstance(event, Relay):
             self._relayed += event.data
-            return
+        else:
+            self._write(event)
+        if self._relayed and self._fold is not None:
+            raise UpstreamInvalidResponse(_MIXED)
+
+    def _write(self, event: Event) -> None:
         if self._fold is None:
             self._fold = self._dialect.fold(self._form)
         self._fold.write(event)
@@ -154,7 +168,7 @@ class ReplyBody:
             return
         if self._fold is None:
             for event in read_body(bytes(self._relayed), self._form):
-                self.take(event)
+                self._write(event)
         if self._fold is not None:
             self.usage = self._fold.usage
 

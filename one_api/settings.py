@@ -71,6 +71,18 @@ class Settings(BaseSettings):
         int, Field(description="Requests per minute and API key.", ge=1)
     ] = 60
 
+    # Endpoints of providers that are passed on
+    passthrough_enabled: Annotated[
+        bool, Field(description="Pass requests for paths of the providers' own on to them.")
+    ] = True
+    passthrough_adapter: Annotated[
+        str | None, Field(description="Adapter for passed-on requests that name no model.")
+    ] = None
+    max_upload_mb: Annotated[
+        float,
+        Field(description="Largest upload that is passed on, in MB (10^6 bytes).", gt=0),
+    ] = 512
+
     # Models
     one_api_adapters: Annotated[
         CommaList | None,
@@ -184,12 +196,6 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if not self.api_keys and not self.no_auth and not self.is_loopback:
-            raise ConfigurationError(
-                "API_KEYS",
-                f"no API keys are configured, and HOST={self.host} is reachable from elsewhere",
-                "API_KEYS=key1,key2, or HOST=127.0.0.1, or --no-auth to let everybody in",
-            )
         if self.workers > 1 and self.rate_limit_enabled and self.redis_url is None:
             raise ConfigurationError(
                 "WORKERS",
@@ -201,6 +207,18 @@ class Settings(BaseSettings):
                 "UPSTREAMS_FILE", "this version does not read upstreams files", "no value"
             )
         return self
+
+    def require_keys_in_public(self) -> None:
+        """Whoever serves calls this first.
+
+        Raises: ConfigurationError when anybody could call from elsewhere without being asked.
+        """
+        if not self.api_keys and not self.no_auth and not self.is_loopback:
+            raise ConfigurationError(
+                "API_KEYS",
+                f"no API keys are configured, and HOST={self.host} is reachable from elsewhere",
+                "API_KEYS=key1,key2, or HOST=127.0.0.1, or --no-auth to let everybody in",
+            )
 
     @property
     def is_loopback(self) -> bool:
@@ -216,6 +234,11 @@ class Settings(BaseSettings):
     def max_body_bytes(self) -> int:
         """The largest request body, in bytes."""
         return int(self.max_body_mb * 1_000_000)
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The largest upload that is passed on, in bytes."""
+        return int(self.max_upload_mb * 1_000_000)
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:

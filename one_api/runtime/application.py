@@ -10,10 +10,13 @@ import flask
 from flask.sessions import NullSession, SecureCookieSessionInterface, SessionMixin
 from greenlet import getcurrent, greenlet
 from typing_extensions import override
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
 
 from one_api.runtime.drain import Drain
 from one_api.runtime.loop_thread import LoopThread
 from one_api.runtime.streaming import StreamingResponse
+from one_api.runtime.uploads import UploadPolicy, is_upload_type
 
 
 class Services(Protocol):
@@ -61,6 +64,8 @@ class GatewayFlask(flask.Flask):
         super().__init__(import_name, static_folder=None, template_folder=None)
         self.services = services
         self.drain = drain
+        #: Which bodies are taken piece by piece; none, unless the composition root says so.
+        self.uploads = UploadPolicy()
         self._loop_thread = LoopThread(services)
         self._started_on: asyncio.AbstractEventLoop | None = None
 
@@ -90,6 +95,19 @@ class GatewayFlask(flask.Flask):
     def close(self) -> None:
         """Stop the loop thread and the services on it; for WSGI servers and tests."""
         self._loop_thread.close()
+
+    def takes_upload(self, path: str, method: str, content_type: str) -> bool:
+        """Whether a request's body goes to its view piece by piece, told before it is dispatched.
+
+        Only what may be an upload is looked up: most requests are JSON and pay nothing for this.
+        """
+        if not self.uploads.endpoints or not is_upload_type(content_type):
+            return False
+        try:
+            endpoint, _ = self.url_map.bind("localhost").match(path, method)
+        except (HTTPException, RequestRedirect):
+            return False
+        return self.uploads.covers(endpoint, content_type)
 
     @override
     def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:

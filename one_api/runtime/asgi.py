@@ -5,7 +5,8 @@ awaits for them. No thread and no event loop per request.
 
 What the servers leave to the application is done here: a byte limit and a deadline for bodies,
 watching for clients that leave (`send` never tells), keep-alives for silent streams, and an
-orderly end when the process drains.
+orderly end when the process drains. A body is read before its request is dispatched, unless the
+endpoint takes it piece by piece.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from one_api.errors import GatewayError, InvalidRequest, RequestTimedOut, Reques
 from one_api.errors import ShuttingDown as ShuttingDownError
 from one_api.runtime.application import DispatchGreenlet, GatewayFlask
 from one_api.runtime.streaming import OPENER, StreamingResponse
+from one_api.runtime.uploads import UPLOAD, ReceivedUpload
 
 logger = logging.getLogger(__name__)
 
@@ -88,19 +90,37 @@ class ASGIBridge:
         rejected: GatewayError | None = None
         headers: dict[str, str] = {}
         body = b""
+        upload: ReceivedUpload | None = None
         try:
             headers = _environ_headers(scope["headers"])
-            body = await self._read_body(scope, receive)
+            upload = self._upload(scope, headers)
+            if upload is None:
+                body = await self._read_body(scope, receive)
         except GatewayError as exc:
             rejected = exc
         except _ClientLeftError:
             return
-        exchange = _Exchange(scope, send, self.app)
+        exchange = _Exchange(scope, send, self.app, upload)
         environ = _environ(scope, headers, body)
         environ[OPENER] = exchange
+        if upload is not None:
+            environ[UPLOAD] = upload
+            environ["CONTENT_LENGTH"] = headers.get("CONTENT_LENGTH", "")
         if rejected is not None:
             environ[REJECTED] = rejected
         await exchange.run(environ, receive, is_body_read=rejected is None)
+
+    def _upload(self, scope: Scope, headers: dict[str, str]) -> ReceivedUpload | None:
+        """The body as an upload, where the endpoint takes it piece by piece.
+
+        Raises: RequestTooLarge for one that says it is.
+        """
+        content_type = headers.get("CONTENT_TYPE", "")
+        if not self.app.takes_upload(scope["path"], scope["method"], content_type):
+            return None
+        if _declared_length(scope["headers"]) > self.app.uploads.max_bytes:
+            raise self.app.uploads.too_large()
+        return ReceivedUpload(self.app.uploads)
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole request body.
@@ -137,10 +157,13 @@ class ASGIBridge:
 class _Exchange:
     """One request and its response."""
 
-    def __init__(self, scope: Scope, send: Send, app: GatewayFlask) -> None:
+    def __init__(
+        self, scope: Scope, send: Send, app: GatewayFlask, upload: ReceivedUpload | None
+    ) -> None:
         self._scope = scope
         self._send = send
         self._app = app
+        self._upload = upload
         self._loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None, "ASGI servers run applications in tasks"  # noqa: S101
@@ -175,9 +198,13 @@ class _Exchange:
             drain.leave(self._task)
 
     async def _watch(self, receive: Receive) -> None:
-        """Cancel the request when the client leaves, before or after the first byte."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        """Cancel the request when the client leaves, before or after the first byte.
+
+        Whatever comes of an upload until then is handed to its reader.
+        """
+        while (message := await receive())["type"] != "http.disconnect":
+            if self._upload is not None:
+                await self._upload.put(message)
         if not self._is_ended:
             self._has_client_left = True
             self._task.cancel()
@@ -370,6 +397,7 @@ def _environ(scope: Scope, headers: dict[str, str], body: bytes) -> dict[str, An
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
         "PATH_INFO": scope["path"].encode("utf-8").decode("latin-1"),
+        "RAW_URI": scope.get("raw_path", b"").decode("latin-1"),
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_NAME": server[0] or "localhost",
         "SERVER_PORT": str(server[1] or 80),

@@ -8,16 +8,9 @@ from typing import Any
 
 import pytest
 
-import tests
+from adapters.llamacpp.tests.local_models import engine_threads, make_adapter
+from adapters.llamacpp.tests.make_gguf import write_scripted
 from one_api_llamacpp.adapter import LlamaCppAdapter
-
-# Other packages of the repository have a folder `tests` too. Whichever of them was imported first
-# gave the name its path, and the modules beside this file must be found under it as well.
-if str(Path(__file__).parent) not in tests.__path__:
-    tests.__path__.append(str(Path(__file__).parent))
-
-from tests.local_models import engine_threads, make_adapter
-from tests.make_gguf import write_scripted
 
 AdapterFactory = Callable[..., LlamaCppAdapter]
 ModelWriter = Callable[..., Path]

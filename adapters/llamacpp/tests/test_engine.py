@@ -7,6 +7,15 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
+from adapters.llamacpp.tests.local_models import (
+    LOGGER,
+    ScriptedModel,
+    engine_threads,
+    finish_of,
+    make_prompt,
+    text_of,
+    usage_of,
+)
 from one_api.adapter import (
     GatewayError,
     InternalError,
@@ -17,15 +26,6 @@ from one_api.adapter import (
 )
 from one_api_llamacpp.engine import SerialEngine
 from one_api_llamacpp.language_model import LanguageModel
-from tests.local_models import (
-    LOGGER,
-    ScriptedModel,
-    engine_threads,
-    finish_of,
-    make_prompt,
-    text_of,
-    usage_of,
-)
 
 
 async def open_engine(load: Callable[[], LanguageModel], *, queue_limit: int = 16) -> SerialEngine:

@@ -10,8 +10,8 @@ from gguf.constants import GGML_QUANT_SIZES
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.llamacpp.tests.make_gguf import write_scripted
 from one_api_llamacpp.gguf_header import BLOCKS, InvalidGGUF, read_header
-from tests.make_gguf import write_scripted
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.llamacpp.tests.make_gguf import write_scripted
 from one_api_llamacpp.gguf_header import read_header
-from tests.make_gguf import write_scripted
 
 MAKER = Path(__file__).with_name("make_gguf.py")
 

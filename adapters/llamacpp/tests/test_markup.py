@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.llamacpp.tests.local_models import calls_of, reasoning_of, text_of
 from one_api.adapter import Event, ReasoningDelta, TextDelta, ToolCallDelta
 from one_api_llamacpp.markup import MarkupParser
-from tests.local_models import calls_of, reasoning_of, text_of
 
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich"}}\n</tool_call>'
 

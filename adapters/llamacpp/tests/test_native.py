@@ -10,6 +10,18 @@ from typing import Any
 
 import pytest
 
+from adapters.llamacpp.tests.local_models import (
+    LOGGER,
+    ask,
+    calls_of,
+    engine_threads,
+    finish_of,
+    make_request,
+    reasoning_of,
+    text_of,
+    usage_of,
+)
+from adapters.llamacpp.tests.make_gguf import write_noise
 from one_api.adapter import (
     Call,
     ContextWindowExceeded,
@@ -23,18 +35,6 @@ from one_api.adapter import (
     UpstreamError,
 )
 from one_api_llamacpp.adapter import LlamaCppAdapter
-from tests.local_models import (
-    LOGGER,
-    ask,
-    calls_of,
-    engine_threads,
-    finish_of,
-    make_request,
-    reasoning_of,
-    text_of,
-    usage_of,
-)
-from tests.make_gguf import write_noise
 
 pytestmark = pytest.mark.llamacpp
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
+from adapters.llamacpp.tests.local_models import ScriptedModel, make_request
 from one_api.adapter import ContextWindowExceeded, InvalidRequest, UnsupportedParameter
 from one_api_llamacpp.prompt import PromptMaker
 from one_api_llamacpp.template import CHATML, ChatTemplate
-from tests.local_models import ScriptedModel, make_request
 
 TOOL = {"type": "function", "function": {"name": "f<|end|>", "description": "<|end|>"}}
 

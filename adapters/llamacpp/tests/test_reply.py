@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.llamacpp.tests.local_models import calls_of, finish_of, make_prompt, text_of, usage_of
 from one_api.adapter import Event, TextDelta
 from one_api_llamacpp.reply import Reply
-from tests.local_models import calls_of, finish_of, make_prompt, text_of, usage_of
 
 
 def answer(pieces: Sequence[bytes], **fields: Any) -> list[Event]:

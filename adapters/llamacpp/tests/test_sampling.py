@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from adapters.llamacpp.tests.local_models import make_request
 from one_api.adapter import InvalidRequest
 from one_api_llamacpp.sampling import Sampling
-from tests.local_models import make_request
 
 
 def test_without_parameters_the_models_own_distribution_is_sampled() -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from adapters.llamacpp.tests.local_models import NoNetwork
 from one_api.adapter import AdapterContext, ConfigurationError
 from one_api_llamacpp.adapter import LlamaCppAdapter
 from one_api_llamacpp.settings import LocalSettings
-from tests.local_models import NoNetwork
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from adapters.llamacpp.tests.local_models import (
+    LOGGER,
+    ScriptedModel,
+    engine_threads,
+    make_request,
+    text_of,
+)
 from one_api.adapter import (
     ModelNotFound,
     NoDeploymentAvailable,
@@ -17,7 +24,6 @@ from one_api_llamacpp.catalogue import ModelFile
 from one_api_llamacpp.gguf_header import GGUFHeader
 from one_api_llamacpp.language_model import LanguageModel, Vocabulary
 from one_api_llamacpp.shelf import Shelf
-from tests.local_models import LOGGER, ScriptedModel, engine_threads, make_request, text_of
 
 
 class Loader:
