@@ -14,7 +14,7 @@ import orjson
 
 from one_api.adapter.sse import MAX_EVENT_BYTES, SSEDecoder
 from one_api.converter import DONE, ReplyForm, frame, usage_from_wire, usage_to_wire
-from one_api.errors import UpstreamDisconnected, UpstreamInvalidResponse
+from one_api.errors import GatewayError, UpstreamDisconnected, UpstreamInvalidResponse
 from one_api.events import Usage
 from one_api.relay.calls import CallMender
 from one_api.relay.fields import (
@@ -58,6 +58,7 @@ class StreamRelay:
         self._calls: dict[int, CallMender] = {}
         self._has_bare_calls = False
         self._usage_frame = b""
+        self._error: GatewayError | None = None
         self.usage: Usage | None = None
         self.is_committed = False
         self.is_done = False
@@ -76,25 +77,65 @@ class StreamRelay:
         if cut == 1 or b"\r" in data:
             return self._feed_unusual(data)
         whole, self._tail = (data, b"") if cut == len(data) else (data[:cut], data[cut:])
-        if (
-            self._signature is not None
-            and self.is_committed
-            and not self._has_bare_calls
-            and _REMARKABLE.search(whole) is None
-            # One id for each frame: the stream's own. A second one is a tool call's.
-            and whole.count(self._signature) == whole.count(b'"id"') == whole.count(b"\n\n")
-        ):
-            self.content_frames += whole.count(b"\n\n")
-            return whole
-        return self._rewrite(whole)
+        return self._advance(whole)
+
+    def _mended(self, data: bytes) -> bytes:
+        """What frames come to, that all must be looked at."""
+        out: list[bytes] = []
+        try:
+            self._rewrite(data, out)
+        except GatewayError as exc:
+            self._keep(exc, out)
+        return b"".join(out)
+
+    def _keep(self, error: GatewayError, told: list[bytes]) -> None:
+        """Let `error` wait for the end of the stream where the same read has content before it."""
+        if not (self.is_committed and any(told)):
+            raise error
+        self._error, self.is_done = error, True
+
+    def _advance(self, whole: bytes) -> bytes:
+        """What whole frames let us send on: untouched but for those that must be looked at."""
+        out: list[bytes] = []
+        at = 0
+        try:
+            while at < len(whole):
+                end = self._unremarkable_until(whole, at)
+                # One id for each frame: the stream's own. A second one is a tool call's.
+                frames = whole.count(b"\n\n", at, end)
+                ids = whole.count(b'"id"', at, end)
+                if end > at and whole.count(self._signature or b"?", at, end) == frames == ids:
+                    out.append(whole[at:end])
+                    self.content_frames += frames
+                else:
+                    end = max(end, whole.index(b"\n\n", at) + 2)
+                    self._rewrite(whole[at:end], out)
+                at = end
+        except GatewayError as exc:
+            self._keep(exc, out)
+        return b"".join(out)
+
+    def _unremarkable_until(self, whole: bytes, at: int) -> int:
+        """Where the frames that need no look end, from `at` on; `at` when the first one does."""
+        if self._signature is None or not self.is_committed or self._has_bare_calls:
+            return at
+        found = _REMARKABLE.search(whole, max(at - 1, 0))
+        if found is None:
+            return len(whole)
+        end = whole.rfind(b"\n\n", at, found.start() + 1)
+        return at if end < 0 else end + 2
 
     def close(self) -> bytes:
         """The end of the stream: usage where it was asked for, and `[DONE]`.
 
-        Raises: UpstreamDisconnected when the stream was cut, UpstreamInvalidResponse when it held
-        nothing.
+        Raises: the error that a committed stream told; UpstreamDisconnected when the stream was
+        cut, UpstreamInvalidResponse when it held nothing.
         """
-        out = self._rewrite(self._tail + b"\n\n")
+        if self._error is not None:
+            raise self._error
+        owed: list[bytes] = []
+        self._rewrite(self._tail + b"\n\n", owed)
+        out = b"".join(owed)
         if not self._introduced:
             raise UpstreamInvalidResponse(NO_CONTENT)
         for choice in sorted(self._introduced - self._finished):
@@ -117,14 +158,14 @@ class StreamRelay:
             self._tail = b""
             self._signature = None
             self._may_skip_parsing = False
-            return self._rewrite(data)
+            return self._mended(data)
         if len(data) > MAX_EVENT_BYTES:
             raise UpstreamInvalidResponse("The provider's stream has an oversized event.")
         self._tail = data
         return b""
 
-    def _rewrite(self, data: bytes) -> bytes:
-        out = b""
+    def _rewrite(self, data: bytes, out: list[bytes]) -> None:
+        """Put what the frames in `data` come to into `out`."""
         for event in self._decoder.feed(data):
             if event.event == ":":
                 continue
@@ -133,8 +174,7 @@ class StreamRelay:
             if event.data == b"[DONE]":
                 self.is_done = True
                 continue
-            out += self._take(event.data)
-        return out
+            out.append(self._take(event.data))
 
     def _take(self, data: bytes) -> bytes:
         try:
