@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from typing_extensions import override
+
 from one_api.adapter import (
     AdapterContext,
     BaseModelAdapter,
@@ -37,6 +39,7 @@ _ALWAYS_THERE = frozenset({"messages", "model", "stream", "stream_options"})
 class _NoNetwork(HTTPTransport):
     """A transport that is never used: policies are known without asking a provider."""
 
+    @override
     def send(
         self, request: WireRequest, timeouts: Timeouts
     ) -> AbstractAsyncContextManager[WireReply]:

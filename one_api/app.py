@@ -12,18 +12,26 @@ from one_api import settings as settings_module
 from one_api._version import __version__
 from one_api.adapter.base import AdapterContext
 from one_api.deployment import Timeouts
+from one_api.embedding import Embedder
+from one_api.forwarding import Forwarder
 from one_api.gateway import Gateway, GatewayOptions
 from one_api.policy.auth import KeyRing
 from one_api.policy.limits import RateLimiter
 from one_api.registry import ModelRegistry
-from one_api.runtime import Drain, GatewayFlask, Services
+from one_api.runtime import Drain, GatewayFlask, Services, UploadPolicy
 from one_api.runtime.asgi import ASGIBridge, BodyLimits
 from one_api.settings import Settings
 from one_api.tokens import TokenCounter, load_from_cache
 from one_api.upstream import Upstream
+from one_api.web.anthropic import anthropic_blueprint, anthropic_errors
+from one_api.web.completions import completions_blueprint
+from one_api.web.embeddings import embeddings_blueprint
 from one_api.web.guard import Guard
 from one_api.web.health import health_blueprint
 from one_api.web.openai import openai_blueprint
+from one_api.web.passthrough import ENDPOINT as PASSTHROUGH
+from one_api.web.passthrough import passthrough_blueprint
+from one_api.web.responses_api import ResponsesOptions, responses_blueprint
 
 
 class _Services(Services):
@@ -105,6 +113,11 @@ def create_app(
     limiter = _rate_limiter(settings)
     services = _Services(upstream, registry, limiter)
     app = GatewayFlask(__name__, services=services, drain=drain)
+    app.uploads = UploadPolicy(
+        endpoints=frozenset({PASSTHROUGH}),
+        max_bytes=settings.max_upload_bytes,
+        idle_s=settings.body_timeout_s,
+    )
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -123,18 +136,54 @@ def create_app(
         counter,
     )
     keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
-    Guard(keys, limiter, drain).install(app)
+    error_formats = (anthropic_errors(settings.api_prefix),)
+    Guard(keys, limiter, drain, app.uploads, error_formats=error_formats).install(app)
     app.register_blueprint(health_blueprint(registry, drain, version=__version__))
     app.register_blueprint(
         openai_blueprint(gateway, registry, stream_open_after_s=settings.stream_open_after_s),
         url_prefix=settings.api_prefix,
     )
+    app.register_blueprint(
+        responses_blueprint(
+            gateway,
+            Forwarder(registry),
+            ResponsesOptions(
+                default_model=settings.default_model,
+                strict_params=settings.strict_params,
+                stream_open_after_s=settings.stream_open_after_s,
+            ),
+        ),
+        url_prefix=settings.api_prefix,
+    )
+    app.register_blueprint(
+        anthropic_blueprint(
+            gateway,
+            registry,
+            counter,
+            prefix=settings.api_prefix,
+            stream_open_after_s=settings.stream_open_after_s,
+        )
+    )
+    app.register_blueprint(
+        embeddings_blueprint(Embedder(registry, counter)), url_prefix=settings.api_prefix
+    )
+    app.register_blueprint(
+        completions_blueprint(gateway, stream_open_after_s=settings.stream_open_after_s),
+        url_prefix=settings.api_prefix,
+    )
+    if settings.passthrough_enabled:
+        app.register_blueprint(
+            passthrough_blueprint(
+                Forwarder(registry), app.uploads, adapter=settings.passthrough_adapter
+            ),
+            url_prefix=settings.api_prefix,
+        )
     if settings.cors_origins:
         CORS(
             app,
             origins=list(settings.cors_origins),
             supports_credentials=False,
-            expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
+            expose_headers=["x-request-id", "request-id", "openai-processing-ms", "retry-after"],
             max_age=600,
         )
     return app

@@ -154,7 +154,8 @@ def _build(
         entry.fail("its build() did not return adapters by name", "incompatible")
         return
     if not adapters:
-        entry.reason = adapter_class.how_to_configure()
+        told = _run_in_thread(adapter_class.how_to_configure, timeout_s)
+        entry.reason = str(told.value) if isinstance(told, _Returned) else "not configured"
         return
     entry.state, entry.adapters, entry.is_required = "loaded", adapters, True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from one_api.errors import GatewayError, InvalidRequest, UpstreamError
 if TYPE_CHECKING:
     from one_api.adapter.http import WireReply
     from one_api.registry import ModelRegistry
+
+logger = logging.getLogger(__name__)
 
 #: Headers of a provider's reply that a client may see.
 SHOWN_HEADERS = (
@@ -79,7 +82,9 @@ class Forwarder:
             if reply.status in (401, 402, 403) or 300 <= reply.status < 400:
                 told = await reply.read(MAX_ERROR_BYTES)
                 raise error_from_reply(reply.status, reply.headers, told)
-            chunks = _pieces(stack.pop_all(), reply)
+            chunks = _pieces(stack.pop_all(), reply, request_id)
+            # Begun here: closing a generator that never ran would keep the connection open.
+            await anext(chunks)
         return ForwardedReply(
             status=reply.status, headers=_shown_headers(reply, name, call.model), chunks=chunks
         )
@@ -104,7 +109,8 @@ class Forwarder:
             )
         if adapter is None:
             raise InvalidRequest(
-                "This request names no model, and no adapter is configured for such requests.",
+                "This request names no model. Name one in 'model' (in the JSON body, the form or "
+                "the query), or have the operator set PASSTHROUGH_ADAPTER.",
                 param="model",
                 code="missing_required_parameter",
             )
@@ -140,8 +146,16 @@ def _shown_headers(reply: WireReply, adapter: str, model: str) -> dict[str, str]
     return {**shown, "x-one-api-deployment": name, "x-one-api-attempts": "1"}
 
 
-async def _pieces(stack: AsyncExitStack, reply: WireReply) -> AsyncGenerator[bytes, None]:
+async def _pieces(
+    stack: AsyncExitStack, reply: WireReply, request_id: str
+) -> AsyncGenerator[bytes, None]:
     """The body of a reply, whose connection it gives back."""
     async with stack, aclosing(reply.chunks()) as chunks:
-        async for data in chunks:
-            yield data
+        yield b""
+        try:
+            async for data in chunks:
+                yield data
+        except UpstreamError as exc:
+            # Raised on: the head is out, and only the end of the connection tells of it.
+            logger.warning("request %s: the passed-on reply was cut: %s", request_id, exc.message)
+            raise

@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from one_api.adapter.base import Call
+from one_api.adapter.completions import SupportsCompletions
 from one_api.converter import CHAT, Dialect, ReasoningField, ReplyForm
+from one_api.converter.completions import TEXT, completion_as_chat
 from one_api.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamTimeout
 from one_api.fanout import MAX_REPLIES, fan_out
 from one_api.reply import ReplyBody, ReplyStream
-from one_api.tokens import TokenCounter
+from one_api.tokens import AnyRequest, TokenCounter
 
 if TYPE_CHECKING:
-    from one_api.adapter.base import BaseModelAdapter
     from one_api.deployment import Deployment
     from one_api.events import Event, Usage
     from one_api.registry import ModelRegistry
     from one_api.schemas.chat import ChatCompletionRequest
+    from one_api.schemas.completions import CompletionRequest
 
 logger = logging.getLogger(__name__)
 
@@ -107,13 +110,7 @@ class Gateway:
         A stream is given once it has content: whatever fails before is raised.
         Raises: GatewayError.
         """
-        model = request.model or self._options.default_model
-        if model is None:
-            raise InvalidRequest(
-                "Missing required parameter: 'model'.",
-                param="model",
-                code="missing_required_parameter",
-            )
+        model = self._named_or_default(request.model)
         form = ReplyForm(
             model=model,
             include_usage=request.wants_usage_chunk,
@@ -122,12 +119,53 @@ class Gateway:
         )
         deployments = await self._registry.deployments_for(model)
         attempt = self._begin(request, deployments[0], request_id, dialect)
+        return await self._reply(request, form, attempt)
+
+    async def complete(
+        self, request: CompletionRequest, *, request_id: str
+    ) -> CompleteReply | StreamedReply:
+        """Continue the prompts of `request`; as a chat, where the provider knows nothing else.
+
+        Raises: GatewayError; UnsupportedParameter for what no chat can give.
+        """
+        model = self._named_or_default(request.model)
+        deployment = (await self._registry.deployments_for(model))[0]
+        adapter = self._registry.adapter(deployment.adapter)
+        if not isinstance(adapter, SupportsCompletions) or not adapter.completes(
+            deployment.upstream_model
+        ):
+            chat = completion_as_chat(request)
+            return await self.chat(chat, request_id=request_id, dialect=TEXT)
+        call = Call(
+            model=deployment.upstream_model,
+            request_id=request_id,
+            timeouts=deployment.timeouts,
+            strict_params=self._options.strict_params,
+        )
+        events = _answer(partial(adapter.complete, request, call), deployment)
+        attempt = _Attempt(deployment=deployment, call=call, events=events, dialect=TEXT)
+        form = ReplyForm(model=model, include_usage=request.wants_usage_chunk)
+        return await self._reply(request, form, attempt)
+
+    def _named_or_default(self, model: str | None) -> str:
+        named = model or self._options.default_model
+        if named is None:
+            raise InvalidRequest(
+                "Missing required parameter: 'model'.",
+                param="model",
+                code="missing_required_parameter",
+            )
+        return named
+
+    async def _reply(
+        self, request: AnyRequest, form: ReplyForm, attempt: _Attempt
+    ) -> CompleteReply | StreamedReply:
         try:
             if request.wants_stream:
                 return await self._stream(request, form, attempt)
             return await self._complete(request, form, attempt)
         except GatewayError as exc:
-            _log_failure(attempt, request_id, exc)
+            _log_failure(attempt, attempt.call.request_id, exc)
             raise
         finally:
             if not attempt.is_relinquished:
@@ -155,12 +193,13 @@ class Gateway:
             strict_params=strict,
             dropped=list(policy.settle(request, strict=strict)),
         )
-        sources = [_answer(adapter, request, call, deployment) for _ in range(replies)]
+        ask = partial(adapter.generate_completion, request, call)
+        sources = [_answer(ask, deployment) for _ in range(replies)]
         events = sources[0] if replies == 1 else fan_out(sources)
         return _Attempt(deployment=deployment, call=call, events=events, dialect=dialect)
 
     async def _complete(
-        self, request: ChatCompletionRequest, form: ReplyForm, attempt: _Attempt
+        self, request: AnyRequest, form: ReplyForm, attempt: _Attempt
     ) -> CompleteReply:
         reply = ReplyBody(form, dialect=attempt.dialect)
         total_s = attempt.deployment.timeouts.total_s
@@ -178,7 +217,7 @@ class Gateway:
 
     async def _estimate(
         self,
-        request: ChatCompletionRequest,
+        request: AnyRequest,
         attempt: _Attempt,
         texts: list[str],
         frames: int = 0,
@@ -197,7 +236,7 @@ class Gateway:
         return usage
 
     async def _stream(
-        self, request: ChatCompletionRequest, form: ReplyForm, attempt: _Attempt
+        self, request: AnyRequest, form: ReplyForm, attempt: _Attempt
     ) -> StreamedReply:
         reply = ReplyStream(form, choices=request.n or 1, dialect=attempt.dialect)
         first_s = attempt.deployment.timeouts.first_content_s
@@ -227,7 +266,7 @@ class Gateway:
     async def _rest(
         self,
         head: bytes,
-        request: ChatCompletionRequest,
+        request: AnyRequest,
         reply: ReplyStream,
         attempt: _Attempt,
     ) -> AsyncGenerator[bytes, None]:
@@ -258,9 +297,7 @@ class Gateway:
             if reply.is_done:
                 await _finish_body(events)
 
-    async def _close(
-        self, request: ChatCompletionRequest, reply: ReplyStream, attempt: _Attempt
-    ) -> bytes:
+    async def _close(self, request: AnyRequest, reply: ReplyStream, attempt: _Attempt) -> bytes:
         """The end of a stream whose provider told no usage."""
         reply.usage = await self._estimate(request, attempt, reply.texts, reply.relayed_frames)
         return reply.close()
@@ -287,11 +324,11 @@ async def _finish_body(events: AsyncGenerator[Event, None]) -> None:
 
 
 async def _answer(
-    adapter: BaseModelAdapter, request: ChatCompletionRequest, call: Call, deployment: Deployment
+    ask: Callable[[], AsyncIterator[Event]], deployment: Deployment
 ) -> AsyncGenerator[Event, None]:
     """The adapter's events; what it raises besides GatewayErrors becomes an UpstreamError."""
     try:
-        events = adapter.generate_completion(request, call)
+        events = ask()
         if isinstance(events, AsyncGenerator):
             async with aclosing(events):
                 async for event in events:

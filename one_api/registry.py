@@ -88,10 +88,14 @@ class ModelRegistry:
         self.entries = discovery.catalogue(points, allowed)
         for entry in self.entries:
             discovery.load(entry, environment, context, timeout_s)
-            for name, adapter in list(entry.adapters.items()):
-                if name in self._members:
-                    entry.fail(f"another adapter is already called '{name}'", "shadowed")
-                    break
+            taken = [name for name in entry.adapters if name in self._members]
+            for name in taken:
+                del entry.adapters[name]
+            if taken:
+                entry.reason = f"another adapter is already called '{taken[0]}'"
+            if taken and not entry.adapters:
+                entry.fail(entry.reason, "shadowed")
+            for name, adapter in entry.adapters.items():
                 self._members[name] = _Member(name, adapter, entry)
 
     def register_adapter(self, name: str, adapter: BaseModelAdapter) -> None:
@@ -111,8 +115,11 @@ class ModelRegistry:
                     await member.adapter.start()
             except Exception as exc:  # noqa: BLE001 - a plugin's failure is its state, not ours
                 del self._members[member.name]
+                reason = f"its start() raised {type(exc).__name__}: {exc}"
                 if member.entry is not None:
-                    member.entry.fail(f"its start() raised {type(exc).__name__}: {exc}")
+                    member.entry.fail(reason)
+                else:
+                    logger.warning("adapter %s: %s", member.name, reason)
                 continue
             member.refresh = asyncio.create_task(self._keep_listed(member))
 
@@ -293,7 +300,7 @@ class ModelRegistry:
                     by_id.setdefault(full_id, RegisteredModel(full_id, member.name, info))
                     continue
                 winner = by_id.setdefault(info.id, RegisteredModel(info.id, member.name, info))
-                if winner.info is not info:
+                if winner.adapter != member.name:  # Some providers list a model twice.
                     by_id.setdefault(full_id, RegisteredModel(full_id, member.name, info))
                     if full_id not in self._by_id:
                         _log_collision(info.id, winner.adapter, full_id)

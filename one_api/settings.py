@@ -295,9 +295,9 @@ def expected_form(field: str) -> str:
         form = "one of " + ", ".join(re.findall(r"'([^']*)'", kind))
     elif isinstance(default, bool):
         form = "true or false"
-    elif isinstance(default, int):
+    elif info.annotation is int:
         form = "a whole number"
-    elif isinstance(default, float):
+    elif info.annotation is float:
         form = "a number"
     elif isinstance(default, tuple):
         form = "a comma-separated list"

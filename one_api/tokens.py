@@ -20,6 +20,9 @@ from typing import Any, Protocol
 
 from one_api.events import Usage
 from one_api.schemas.chat import ChatCompletionRequest
+from one_api.schemas.completions import CompletionRequest
+
+AnyRequest = ChatCompletionRequest | CompletionRequest
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +86,7 @@ class TokenCounter:
 
     async def usage(
         self,
-        request: ChatCompletionRequest,
+        request: AnyRequest,
         model: str,
         completions: Iterable[str],
         *,
@@ -158,9 +161,12 @@ def _count(encoding: Encoding | None, texts: Iterable[str]) -> int:
     return total
 
 
-def _prompt_texts(request: ChatCompletionRequest) -> tuple[list[str], int]:
+def _prompt_texts(request: AnyRequest) -> tuple[list[str], int]:
     """The texts of a prompt, and the tokens that its form adds."""
     texts: list[str] = []
+    if isinstance(request, CompletionRequest):
+        texts += [prompt for prompt in request.prompts if isinstance(prompt, str)]
+        return texts, sum(len(ids) for ids in request.prompts if not isinstance(ids, str))
     extra = _PER_REPLY
     for message in request.messages:
         fields: Mapping[str, Any] = message

@@ -7,6 +7,8 @@ the package is private to the core.
 from __future__ import annotations
 
 from one_api.adapter.base import API_VERSION, AdapterContext, BaseModelAdapter, Call
+from one_api.adapter.completions import CompletionParser, SupportsCompletions
+from one_api.adapter.embeddings import Embeddings, SupportsEmbeddings
 from one_api.adapter.http import (
     HTTPModelAdapter,
     HTTPTransport,
@@ -73,6 +75,8 @@ from one_api.events import (
 )
 from one_api.schemas import JsonObject
 from one_api.schemas.chat import ChatCompletionRequest
+from one_api.schemas.completions import CompletionRequest
+from one_api.schemas.embeddings import EmbeddingRequest
 from one_api.schemas.models import ModelInfo
 
 __all__ = [
@@ -84,10 +88,14 @@ __all__ = [
     "Call",
     "ChatCompletionRequest",
     "CompatibleProvider",
+    "CompletionParser",
+    "CompletionRequest",
     "ConfigurationError",
     "Conflict",
     "ContextWindowExceeded",
     "CredentialRejected",
+    "EmbeddingRequest",
+    "Embeddings",
     "Event",
     "Finish",
     "FinishReason",
@@ -115,6 +123,8 @@ __all__ = [
     "ServerSentEvent",
     "Start",
     "StopScanner",
+    "SupportsCompletions",
+    "SupportsEmbeddings",
     "SupportsPassthrough",
     "TextDelta",
     "ThinkingBlockDelta",

@@ -7,7 +7,8 @@ package of its own instead of another flag here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,7 +18,8 @@ from pydantic import SecretStr, field_validator
 from typing_extensions import override
 
 from one_api.adapter.base import AdapterContext, Call
-from one_api.adapter.http import HTTPModelAdapter, ReplyParser, WireRequest
+from one_api.adapter.completions import CompletionParser
+from one_api.adapter.http import MAX_ERROR_BYTES, HTTPModelAdapter, ReplyParser, WireRequest
 from one_api.adapter.parameters import ParameterPolicy
 from one_api.adapter.passthrough import RawRequest
 from one_api.adapter.settings import AdapterSettings
@@ -28,6 +30,7 @@ from one_api.schemas.models import ModelInfo
 if TYPE_CHECKING:
     from one_api.schemas import JsonObject
     from one_api.schemas.chat import ChatCompletionRequest
+    from one_api.schemas.completions import CompletionRequest
 
 
 #: Names under which providers list a model's context window.
@@ -49,6 +52,10 @@ class CompatibleProvider:
     max_completion_tokens: bool = False
     #: Knows role `developer`; else it is sent as `system`.
     developer_role: bool = False
+    #: Has OpenAI's `/responses`; else such requests are answered through chat completions.
+    responses: bool = False
+    #: Has the legacy `/completions`; else those are asked as chats.
+    completions: bool = False
     #: Sends a usage chunk when `stream_options.include_usage` asks for one.
     stream_usage: bool = True
     #: Page the facts of this row were read from, and when.
@@ -158,8 +165,41 @@ class OpenAICompatibleAdapter(HTTPModelAdapter):
     ) -> ReplyParser:
         return RelayParser()
 
+    def completes(self, model_id: str) -> bool:
+        """Whether the provider has the legacy endpoint; it says itself for which models."""
+        return self.provider.completions
+
+    async def complete(self, request: CompletionRequest, call: Call) -> AsyncGenerator[Event, None]:
+        """Pass a legacy completion on, and read its reply."""
+        body = {**request.to_wire(), "model": call.model, "max_tokens": request.completion_limit}
+        if not self.provider.stream_usage:
+            body.pop("stream_options", None)
+        elif request.wants_stream:
+            body["stream_options"] = {**(request.stream_options or {}), "include_usage": True}
+        wire = WireRequest(
+            url=f"{self._base_url}/completions", headers=self._headers, body=orjson.dumps(body)
+        )
+        async with self.context.http.send(wire, call.timeouts) as reply:
+            if reply.status != 200:
+                told = await reply.read(MAX_ERROR_BYTES)
+                raise self.error_from_wire(reply.status, reply.headers, told)
+            parser = CompletionParser(is_stream=request.wants_stream)
+            async with aclosing(reply.chunks()) as chunks:
+                async for data in chunks:
+                    for event in parser.feed(data):
+                        yield event
+            for event in parser.close():
+                yield event
+
     def passthrough(self, request: RawRequest, call: Call) -> WireRequest | None:
-        """Any path below the version path of the provider, with our credential."""
+        """Any path below the version path of the provider, with our credential.
+
+        None for Anthropic's own paths: whoever asks for those is answered in a translation.
+        """
+        if f"{request.path}/".startswith("/messages/"):
+            return None
+        if request.path == "/responses" and not self.provider.responses:
+            return None
         headers = {**request.headers, **self._credential}
         query = f"?{request.query}" if request.query else ""
         return WireRequest(

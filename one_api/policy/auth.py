@@ -12,7 +12,7 @@ from one_api.errors import AuthenticationFailed
 #: What every caller without a valid key is told. The same for a missing and a wrong one.
 _MESSAGE = (
     "Incorrect API key provided. Send one of this gateway's API keys as "
-    "'Authorization: Bearer <key>'."
+    "'Authorization: Bearer <key>' or 'x-api-key: <key>'."
 )
 
 

@@ -109,7 +109,9 @@ def _choice_events(choice: JsonObject) -> Iterator[Event]:
     if isinstance(reasoning, str) and reasoning:
         yield ReasoningDelta(reasoning, index)
     if isinstance(delta.get("content"), str) and delta["content"]:
-        yield TextDelta(delta["content"], index)
+        logprobs = choice.get("logprobs")
+        is_told = isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list)
+        yield TextDelta(delta["content"], index, logprobs if is_told else None)
     if isinstance(delta.get("refusal"), str) and delta["refusal"]:
         yield RefusalDelta(delta["refusal"], index)
     for call in delta.get("tool_calls") or ():

@@ -108,7 +108,8 @@ class StreamRelay:
                     out.append(whole[at:end])
                     self.content_frames += frames
                 else:
-                    end = max(end, whole.index(b"\n\n", at) + 2)
+                    blank = whole.find(b"\n\n", at)  # none before a single extra line end
+                    end = max(end, blank + 2 if blank >= 0 else len(whole))
                     self._rewrite(whole[at:end], out)
                 at = end
         except GatewayError as exc:

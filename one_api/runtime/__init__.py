@@ -8,5 +8,16 @@ from __future__ import annotations
 from one_api.runtime.application import GatewayFlask, Services
 from one_api.runtime.drain import Drain
 from one_api.runtime.streaming import StreamingResponse, open_early
+from one_api.runtime.uploads import UPLOAD, SpooledUpload, Upload, UploadPolicy
 
-__all__ = ["Drain", "GatewayFlask", "Services", "StreamingResponse", "open_early"]
+__all__ = [
+    "UPLOAD",
+    "Drain",
+    "GatewayFlask",
+    "Services",
+    "SpooledUpload",
+    "StreamingResponse",
+    "Upload",
+    "UploadPolicy",
+    "open_early",
+]

@@ -12,9 +12,7 @@ endpoint takes it piece by piece.
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -24,23 +22,21 @@ import flask
 import orjson
 from greenlet import getcurrent
 
-from one_api.errors import GatewayError, InvalidRequest, RequestTimedOut, RequestTooLarge
+from one_api.errors import GatewayError, RequestTimedOut, RequestTooLarge
 from one_api.errors import ShuttingDown as ShuttingDownError
 from one_api.runtime.application import DispatchGreenlet, GatewayFlask
+from one_api.runtime.environ import Scope, environ_headers, environ_of
 from one_api.runtime.streaming import OPENER, StreamingResponse
 from one_api.runtime.uploads import UPLOAD, ReceivedUpload
 
 logger = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 #: Key in the WSGI environment for an error found before Flask saw the request.
 REJECTED = "one_api.runtime.rejected"
-
-_HOST = re.compile(rb"[A-Za-z0-9.\-_]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
 
 
 class _ClientLeftError(Exception):
@@ -92,7 +88,7 @@ class ASGIBridge:
         body = b""
         upload: ReceivedUpload | None = None
         try:
-            headers = _environ_headers(scope["headers"])
+            headers = environ_headers(scope["headers"])
             upload = self._upload(scope, headers)
             if upload is None:
                 body = await self._read_body(scope, receive)
@@ -101,7 +97,7 @@ class ASGIBridge:
         except _ClientLeftError:
             return
         exchange = _Exchange(scope, send, self.app, upload)
-        environ = _environ(scope, headers, body)
+        environ = environ_of(scope, headers, body)
         environ[OPENER] = exchange
         if upload is not None:
             environ[UPLOAD] = upload
@@ -171,6 +167,7 @@ class _Exchange:
         self._has_client_left = False
         self._is_started = False
         self._is_ended = False
+        self._error_prefix = b""
         self._sent_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._beats: set[asyncio.Task[None]] = set()
@@ -232,7 +229,7 @@ class _Exchange:
         response.close()
         if self._is_started:
             # The head of a stream is out already: the error is told inside it.
-            await self._end(b"data: " + body + b"\n\n")
+            await self._end(self._error_prefix + body + b"\n\n")
             return
         is_bodyless = self._scope["method"] == "HEAD" or response.status_code in (204, 304)
         response.headers["Content-Length"] = str(len(body))
@@ -301,6 +298,7 @@ class _Exchange:
     def _open(self, response: StreamingResponse) -> None:
         if not self._is_started and not self._is_ended:
             self._is_started = True  # At once: the view may return before the head is sent.
+            self._error_prefix = response.error_prefix
             self._spawn(self._announce(response))
             self._beat_every(response)
 
@@ -363,55 +361,3 @@ def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
         if name == b"content-length":
             return int(value) if value.isdigit() else 0
     return 0
-
-
-def _environ_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Request headers under their WSGI names.
-
-    Names with `_` are dropped: they would pass for names with `-`. Repeated ones are joined.
-    Raises: InvalidRequest for a Host that is absent, repeated or ill-formed.
-    """
-    environ: dict[str, str] = {}
-    hosts = []
-    for name, value in headers:
-        if b"_" in name:
-            continue
-        if name == b"host":
-            hosts.append(value)
-        key = name.decode("latin-1").upper().replace("-", "_")
-        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            key = f"HTTP_{key}"
-        text = value.decode("latin-1")
-        joint = "; " if key == "HTTP_COOKIE" else ","
-        environ[key] = f"{environ[key]}{joint}{text}" if key in environ else text
-    if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
-        raise InvalidRequest("The request needs exactly one well-formed Host header.")
-    return environ
-
-
-def _environ(scope: Scope, headers: dict[str, str], body: bytes) -> dict[str, Any]:
-    """The WSGI environment of a request; its route comes from the ASGI path alone."""
-    server = scope.get("server") or ("localhost", 80)
-    client = scope.get("client")
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": "",
-        "PATH_INFO": scope["path"].encode("utf-8").decode("latin-1"),
-        "RAW_URI": scope.get("raw_path", b"").decode("latin-1"),
-        "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "SERVER_NAME": server[0] or "localhost",
-        "SERVER_PORT": str(server[1] or 80),
-        "SERVER_PROTOCOL": f"HTTP/{scope.get('http_version', '1.1')}",
-        "REMOTE_ADDR": client[0] if client else "",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.get("scheme", "http"),
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.input_terminated": True,
-        "wsgi.errors": io.StringIO(),
-        "wsgi.multithread": False,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    environ.update(headers)
-    environ["CONTENT_LENGTH"] = str(len(body))
-    return environ

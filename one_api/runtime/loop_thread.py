@@ -80,7 +80,7 @@ class Conversation:
 
     def leave(self, chunks: AsyncGenerator[bytes, None]) -> None:
         """Close `chunks` and end, whether or not any piece was pulled; may be called twice."""
-        if not self._is_closed:
+        if not self._is_closed and not self._loop.is_closed():
             self.run(chunks.aclose())
             self.close()
 

@@ -38,6 +38,8 @@ class StreamingResponse(flask.Response):
         self.keep_alive = keep_alive
         self.keep_alive_s = keep_alive_s
         self.cut_off = cut_off
+        #: What stands before an error's body where it is told inside this stream.
+        self.error_prefix = b"data: "
         #: The WSGI request's place on the loop thread; None on ASGI.
         self.conversation: Conversation | None = None
 

@@ -109,6 +109,7 @@ class SpooledUpload(Upload):
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self._is_begun = False
 
     @classmethod
     def read(cls, stream: IO[bytes], policy: UploadPolicy) -> SpooledUpload:
@@ -130,12 +131,14 @@ class SpooledUpload(Upload):
             raise
         return cls(file)
 
-    def close(self) -> None:
-        """Give the file back; may be called twice, and while nobody reads."""
-        self._file.close()
+    def discard(self) -> None:
+        """Give the file back unless somebody reads it, who will."""
+        if not self._is_begun:
+            self._file.close()
 
     @override
     async def chunks(self) -> AsyncGenerator[bytes, None]:
+        self._is_begun = True
         with self._file as file:
             while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
                 yield piece

@@ -20,12 +20,11 @@ from pydantic import (
     model_validator,
     with_config,
 )
-from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from one_api.schemas import JsonObject
 from one_api.schemas.messages import Message, one_of, tag_by_shape
-from one_api.schemas.validation import invalid_request
+from one_api.schemas.validation import disagree, invalid_request
 
 _OPEN = ConfigDict(strict=True, extra="allow")
 
@@ -279,13 +278,13 @@ class ChatCompletionRequest(BaseModel):
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise _disagree("max_tokens", "cannot be set together with 'max_completion_tokens'")
+            raise disagree("max_tokens", "cannot be set together with 'max_completion_tokens'")
         if self.stream_options is not None and not self.stream:
-            raise _disagree("stream_options", "is only allowed when 'stream' is true")
+            raise disagree("stream_options", "is only allowed when 'stream' is true")
         if self.top_logprobs is not None and not self.logprobs:
-            raise _disagree("top_logprobs", "needs 'logprobs' to be true")
+            raise disagree("top_logprobs", "needs 'logprobs' to be true")
         if self.audio is None and "audio" in (self.modalities or ()):
-            raise _disagree("audio", "is required when 'modalities' has 'audio'")
+            raise disagree("audio", "is required when 'modalities' has 'audio'")
         for index, message in enumerate(self.messages):
             if (
                 message["role"] == "assistant"
@@ -293,7 +292,7 @@ class ChatCompletionRequest(BaseModel):
                 and not any(message.get(key) for key in ("tool_calls", "function_call", "refusal"))
                 and message.get("audio") is None
             ):
-                raise _disagree(
+                raise disagree(
                     f"messages[{index}].content",
                     "is required for role 'assistant' unless it has 'tool_calls'",
                 )
@@ -357,9 +356,3 @@ class ChatCompletionRequest(BaseModel):
             return ()
         stops = [self.stop] if isinstance(self.stop, str) else self.stop
         return tuple(stop for stop in stops if stop)
-
-
-def _disagree(field: str, problem: str) -> PydanticCustomError:
-    return PydanticCustomError(
-        "fields_disagree", "'{field}' {problem}", {"field": field, "problem": problem}
-    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic_core import PydanticCustomError
+
 from one_api.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -93,3 +95,10 @@ def _sentence(error: ErrorDetails) -> str:
 def _json_type(value: object) -> str:
     name = type(value).__name__
     return _JSON_TYPES.get(name, name)
+
+
+def disagree(field: str, problem: str) -> PydanticCustomError:
+    """What a validator raises about `field` when it does not go with the others."""
+    return PydanticCustomError(
+        "fields_disagree", "'{field}' {problem}", {"field": field, "problem": problem}
+    )

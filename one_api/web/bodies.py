@@ -9,6 +9,9 @@ import orjson
 
 from one_api.errors import InvalidRequest, UnsupportedMediaType
 
+#: orjson reads JSON nested 1,024 deep, but writes it only so deep: a provider would never get it.
+_WRITABLE_DEPTH = 250
+
 
 def json_body() -> Any:
     """The decoded JSON body of the current request, whatever its content type says.
@@ -22,6 +25,16 @@ def json_body() -> Any:
     if not data.strip():
         raise InvalidRequest("The request body is empty; a JSON object is needed.")
     try:
-        return orjson.loads(data)
+        body = orjson.loads(data)
     except orjson.JSONDecodeError as exc:
         raise InvalidRequest(f"The request body is not valid JSON: {exc}.") from exc
+    if data.count(b"{") + data.count(b"[") > _WRITABLE_DEPTH:
+        _require_writable(body)
+    return body
+
+
+def _require_writable(body: Any) -> None:
+    try:
+        orjson.dumps(body)
+    except orjson.JSONEncodeError as exc:
+        raise InvalidRequest("The request body is nested too deeply.") from exc

@@ -6,37 +6,55 @@ unless its endpoint is listed in `PUBLIC`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import time
+from collections.abc import Callable, Sequence
 
 import flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from one_api import errors
 from one_api.converter import random_id
-from one_api.errors import GatewayError, InternalError, ShuttingDown
+from one_api.errors import AuthenticationFailed, GatewayError, InternalError, ShuttingDown
 from one_api.policy.auth import ApiKey, KeyRing, bearer_token
 from one_api.policy.limits import RateLimiter
-from one_api.runtime import Drain
+from one_api.runtime import Drain, UploadPolicy
 from one_api.runtime.asgi import REJECTED
 from one_api.web.responses import error_response
 
 logger = logging.getLogger(__name__)
 
 #: Endpoints that anybody may ask: they tell nothing about keys, models or providers' secrets.
-PUBLIC = frozenset({"health.index", "health.alive", "health.ready"})
+PUBLIC = frozenset({"health.index", "health.alive", "health.ready", "anthropic.hello"})
+
+#: Tells an error to clients of a format of its own; None for requests of other clients.
+ErrorFormat = Callable[[GatewayError], flask.Response | None]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,64}")
 
 
 class Guard:
-    """Admission for one application; `install` hooks it in."""
+    """Admission for one application; `install` hooks it in.
 
-    def __init__(self, keys: KeyRing, limiter: RateLimiter | None, drain: Drain) -> None:
+    Errors are told in the first of `error_formats` that speaks for the request, else in OpenAI's.
+    """
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        limiter: RateLimiter | None,
+        drain: Drain,
+        uploads: UploadPolicy,
+        *,
+        error_formats: Sequence[ErrorFormat] = (),
+    ) -> None:
         self._keys = keys
         self._limiter = limiter
         self._drain = drain
+        self._uploads = uploads
+        self._error_formats = error_formats
 
     def install(self, app: flask.Flask) -> None:
         """Hook into every request, response and error of `app`."""
@@ -45,9 +63,9 @@ class Guard:
         if self._limiter is not None:
             app.before_request(self._limit)
         app.after_request(self._finish)
-        app.register_error_handler(GatewayError, _on_gateway_error)
-        app.register_error_handler(HTTPException, _on_http_exception)
-        app.register_error_handler(Exception, _on_bug)
+        app.register_error_handler(GatewayError, self._tell)
+        app.register_error_handler(HTTPException, self._on_http_exception)
+        app.register_error_handler(Exception, self._on_bug)
 
     def _begin(self) -> None:
         flask.g.started = time.perf_counter()
@@ -65,15 +83,25 @@ class Guard:
         if flask.request.routing_exception is not None:
             flask.g.caller = None  # Nothing is there to protect: a 404 or 405 follows.
             return
-        flask.g.caller = self._keys.authenticate(
-            bearer_token(flask.request.headers.get("Authorization")),
-            fallback_id=flask.request.remote_addr or "local",
-        )
+        flask.g.caller = self._authenticated()
+
+    def _authenticated(self) -> ApiKey:
+        """The caller, by whichever of the two headers of OpenAI's and Anthropic's clients."""
+        headers = flask.request.headers
+        caller_id = flask.request.remote_addr or "local"
+        given = headers.get("x-api-key")
+        if given is not None:
+            with contextlib.suppress(AuthenticationFailed):
+                return self._keys.authenticate(given, fallback_id=caller_id)
+        token = bearer_token(headers.get("Authorization"))
+        return self._keys.authenticate(token, fallback_id=caller_id)
 
     def _read_body(self) -> None:
         # On WSGI this is still the worker's thread: a slow body must not hold the loop.
         request = flask.request
-        if request.endpoint is None:
+        if request.endpoint is None or self._uploads.covers(
+            request.endpoint, request.content_type or ""
+        ):
             return
         size = len(request.get_data(cache=True))
         # werkzeug cuts a body of untold length at the limit without a word.
@@ -98,23 +126,24 @@ class Guard:
             headers["Connection"] = "close"
         return response
 
+    def _tell(self, error: GatewayError) -> flask.Response:
+        for tell in self._error_formats:
+            response = tell(error)
+            if response is not None:
+                return response
+        return error_response(error)
 
-def _on_gateway_error(error: GatewayError) -> flask.Response:
-    return error_response(error)
+    def _on_http_exception(self, error: HTTPException) -> flask.Response:
+        return self._tell(_translated(error))
 
-
-def _on_http_exception(error: HTTPException) -> flask.Response:
-    return error_response(_translated(error))
-
-
-def _on_bug(error: Exception) -> flask.Response:
-    logger.error("request %s failed", flask.g.get("request_id"), exc_info=error)
-    return error_response(
-        InternalError(
-            "The gateway failed on this request; its log has the details under the request id "
-            f"{flask.g.get('request_id')}."
+    def _on_bug(self, error: Exception) -> flask.Response:
+        logger.error("request %s failed", flask.g.get("request_id"), exc_info=error)
+        return self._tell(
+            InternalError(
+                "The gateway failed on this request; its log has the details under the request id "
+                f"{flask.g.get('request_id')}."
+            )
         )
-    )
 
 
 def _translated(error: HTTPException) -> GatewayError:

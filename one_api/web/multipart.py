@@ -81,5 +81,7 @@ def _field_name(headers: bytes) -> str | None:
         if name.strip().lower() == "content-disposition":
             kind, options = parse_options_header(value.strip())
             # A file is no name, whatever its field is called.
-            return options.get("name") if kind == "form-data" and "filename" not in options else None
+            return (
+                options.get("name") if kind == "form-data" and "filename" not in options else None
+            )
     return None

@@ -8,11 +8,10 @@ import flask
 
 from one_api.gateway import Gateway
 from one_api.registry import ModelRegistry, RegisteredModel
-from one_api.runtime import open_early
 from one_api.schemas import JsonObject
 from one_api.schemas.chat import ChatCompletionRequest
 from one_api.web.bodies import json_body
-from one_api.web.responses import event_stream, json_response, reply_response
+from one_api.web.responses import event_stream, json_response, open_stream_early, reply_response
 
 
 def openai_blueprint(
@@ -45,8 +44,8 @@ def openai_blueprint(
     @blueprint.post("/chat/completions")
     async def chat_completions() -> flask.Response:
         request = ChatCompletionRequest.from_wire(json_body())
-        if request.wants_stream and stream_open_after_s:
-            _open_early(stream_open_after_s)
+        if request.wants_stream:
+            open_stream_early(event_stream(None), stream_open_after_s)
         return reply_response(await gateway.chat(request, request_id=flask.g.request_id))
 
     return blueprint
@@ -70,10 +69,3 @@ def model_to_wire(model: RegisteredModel) -> JsonObject:
     if info.max_completion_tokens is not None:
         wire["max_completion_tokens"] = info.max_completion_tokens
     return wire
-
-
-def _open_early(delay_s: float) -> None:
-    head = event_stream(None)
-    # The same headers that the real response will get (CORS, request id).
-    flask.current_app.process_response(head)
-    open_early(flask.request.environ, delay_s, head)

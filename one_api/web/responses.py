@@ -11,7 +11,7 @@ import orjson
 from one_api.converter import PING, error_frame
 from one_api.errors import GatewayError, ShuttingDown
 from one_api.gateway import CompleteReply, StreamedReply
-from one_api.runtime import StreamingResponse
+from one_api.runtime import StreamingResponse, open_early
 
 #: Seconds of silence after which a stream gets a comment, so that no proxy cuts it.
 KEEP_ALIVE_S = 15.0
@@ -43,6 +43,17 @@ def reply_response(reply: CompleteReply | StreamedReply) -> flask.Response:
     response = event_stream(reply.chunks)
     response.headers.extend(reply.headers)
     return response
+
+
+def open_stream_early(head: StreamingResponse, delay_s: float) -> None:
+    """Let the client know after `delay_s` seconds that its stream is coming; 0 never does.
+
+    `head` is its response without chunks.
+    """
+    if delay_s:
+        # The same headers that the real response will get (CORS, request id).
+        flask.current_app.process_response(head)
+        open_early(flask.request.environ, delay_s, head)
 
 
 def event_stream(chunks: Any) -> StreamingResponse:

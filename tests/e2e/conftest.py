@@ -7,9 +7,14 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import click.testing
 import openai
 import pytest
 
+from one_api.cli import main
+from one_api.settings import Settings
+from one_api_openai import PROVIDERS
+from one_api_openai.adapter import variable_prefix
 from tests.e2e.gateways import SERVERS, GatewayProcess, Server, running
 from tests.e2e.scenes import Scene
 from tests.scripted_upstream import (
@@ -30,6 +35,21 @@ OPENAI_MODELS = ("gpt-scripted", "acme/coder", "llama3:8b-instruct", "acme/visio
 CLAUDE_MODELS = ("claude-scripted",)
 #: A model whose provider refuses every connection.
 UNREACHABLE_MODEL = "unreachable"
+#: Variables of adapters that a developer may have set.
+ADAPTERS_VARIABLES = (
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_BASE_URL",
+    "CLAUDE_API_KEY",
+    "CLAUDE_BASE_URL",
+    "CLAUDE_MODELS",
+    "ECHO_DELAY_MS",
+    "LOCAL_MODELS_ENABLED",
+    *(
+        f"{variable_prefix(provider)}_{name}"
+        for provider in PROVIDERS
+        for name in ("API_KEY", "BASE_URL", "MODELS")
+    ),
+)
 ALL_MODELS = ("echo", *OPENAI_MODELS, *CLAUDE_MODELS, UNREACHABLE_MODEL)
 
 _PROCESSES = pytest.StashKey[list[GatewayProcess]]()
@@ -40,6 +60,13 @@ def anthropic_model_reply(name: str) -> Reply:
     """The reply of `GET /v1/models/{name}`."""
     fields = {"type": "model", "display_name": name, "created_at": "2026-06-01T00:00:00Z"}
     return json_reply(200, {"id": name, **fields})
+
+
+class RunHere(Protocol):
+    """Runs `one-api` in this process: the same command without the cost of a start."""
+
+    def __call__(self, *arguments: str, **environment: str) -> click.testing.Result:
+        """What `one-api ARGUMENTS` does with only `environment`, in an empty directory."""
 
 
 class StartGateway(Protocol):
@@ -111,14 +138,14 @@ def providers(
     """The environment that switches the providers on, and asks callers for a key."""
     with refusing_url() as nobody:
         yield {
-        "API_KEYS": API_KEY,
-        "OPENAI_API_KEY": OPENAI_CREDENTIAL,
-        "OPENAI_BASE_URL": f"{openai_upstream.url}/v1",
-        "CLAUDE_API_KEY": CLAUDE_CREDENTIAL,
-        "CLAUDE_BASE_URL": claude_upstream.url,
-        "VLLM_BASE_URL": nobody,
-        "VLLM_MODELS": UNREACHABLE_MODEL,
-    }
+            "API_KEYS": API_KEY,
+            "OPENAI_API_KEY": OPENAI_CREDENTIAL,
+            "OPENAI_BASE_URL": f"{openai_upstream.url}/v1",
+            "CLAUDE_API_KEY": CLAUDE_CREDENTIAL,
+            "CLAUDE_BASE_URL": claude_upstream.url,
+            "VLLM_BASE_URL": nobody,
+            "VLLM_MODELS": UNREACHABLE_MODEL,
+        }
 
 
 @pytest.fixture
@@ -129,6 +156,18 @@ def openai_scene(openai_upstream: ScriptedUpstream) -> Scene:
 @pytest.fixture
 def claude_scene(claude_upstream: ScriptedUpstream) -> Scene:
     return Scene(claude_upstream, "claude")
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunHere:
+    monkeypatch.chdir(tmp_path)
+    for name in (*(field.upper() for field in Settings.model_fields), *ADAPTERS_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+
+    def invoke(*arguments: str, **environment: str) -> click.testing.Result:
+        return click.testing.CliRunner().invoke(main, arguments, env=environment)
+
+    return invoke
 
 
 @pytest.fixture(params=["openai", "claude"])
@@ -166,9 +205,9 @@ def impatient_gateway(
 ) -> Iterator[GatewayProcess]:
     """A gateway that waits for providers for a fraction of a second."""
     patience = {
-        "FIRST_CONTENT_TIMEOUT_S": "0.3",
-        "IDLE_TIMEOUT_S": "0.4",
-        "TOTAL_TIMEOUT_S": "0.8",
+        "FIRST_CONTENT_TIMEOUT_S": "0.2",
+        "IDLE_TIMEOUT_S": "0.3",
+        "TOTAL_TIMEOUT_S": "0.4",
         "STREAM_OPEN_AFTER_S": "0",
     }
     directory = tmp_path_factory.mktemp("impatient")

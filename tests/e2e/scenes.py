@@ -82,9 +82,7 @@ class Scene:
         """The reply for a client that wants no stream; Anthropic is asked for one all the same."""
         return openai_completion(answer) if self.is_openai else self.streamed(answer)
 
-    def refused(
-        self, status: int, message: str = "scripted failure", **headers: str
-    ) -> Reply:
+    def refused(self, status: int, message: str = "scripted failure", **headers: str) -> Reply:
         """An error reply; underscores in the names of `headers` stand for hyphens."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.is_openai:

@@ -24,20 +24,11 @@ def chat_url(gateway: GatewayProcess) -> str:
 # -- starting in the open
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])  # noqa: S104 - must be refused
-def test_an_open_gateway_on_a_public_address_does_not_start(tmp_path: Path, host: str) -> None:
-    ended = run_to_end(["serve", "--host", host, "--port", "1"], tmp_path)
+def test_an_open_gateway_on_a_public_address_does_not_start(tmp_path: Path) -> None:
+    ended = run_to_end(["serve", "--host", "0.0.0.0", "--port", "1"], tmp_path)  # noqa: S104
     assert 2 == ended.returncode
     assert "API_KEYS" in ended.stderr
-    assert "--no-auth" in ended.stderr
     assert "Traceback" not in ended.stderr
-
-
-def test_several_processes_with_a_limit_of_their_own_each_do_not_start(tmp_path: Path) -> None:
-    ended = run_to_end(["serve", "--workers", "2"], tmp_path, {"RATE_LIMIT_ENABLED": "true"})
-    assert 2 == ended.returncode
-    assert "WORKERS" in ended.stderr
-    assert "REDIS_URL" in ended.stderr
 
 
 # -- rate limit
@@ -55,8 +46,10 @@ def test_a_caller_over_its_limit_is_told_when_to_come_back(
         },
         server=server,
     )
+    strangers = [exchange(chat_url(gateway), ECHO, key="no-such-key") for _ in range(3)]
     admitted = [exchange(chat_url(gateway), ECHO, key=API_KEY) for _ in range(2)]
     refused = exchange(chat_url(gateway), {**ECHO, "stream": True}, key=API_KEY)
+    assert [401] * 3 == [answer.status for answer in strangers]
     assert [200, 200] == [answer.status for answer in admitted]
     assert ["1", "0"] == [a.headers["x-ratelimit-remaining-requests"] for a in admitted]
     assert 429 == refused.status
@@ -73,15 +66,6 @@ def test_a_caller_over_its_limit_is_told_when_to_come_back(
         pytest.raises(openai.RateLimitError),
     ):
         client.models.list()
-
-
-def test_strangers_do_not_use_up_a_callers_limit(start_gateway: StartGateway) -> None:
-    gateway = start_gateway(
-        {"API_KEYS": API_KEY, "RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_REQUESTS": "1"}
-    )
-    strangers = [exchange(chat_url(gateway), ECHO, key="no-such-key") for _ in range(3)]
-    assert [401] * 3 == [answer.status for answer in strangers]
-    assert 200 == exchange(chat_url(gateway), ECHO, key=API_KEY).status
 
 
 # -- web pages

@@ -148,9 +148,7 @@ CALLING = pytest.mark.parametrize(
 @CALLING
 def test_tool_calls_arrive_whole(client: openai.OpenAI, scene: Scene, answer: Answer) -> None:
     scene.script(scene.whole(answer))
-    reply = client.chat.completions.create(
-        model=scene.model, messages=HELLO_MESSAGES, tools=TOOLS
-    )
+    reply = client.chat.completions.create(model=scene.model, messages=HELLO_MESSAGES, tools=TOOLS)
     assert "tool_calls" == reply.choices[0].finish_reason
     assert told_calls(answer) == [
         (call.id, call.function.name, json.loads(call.function.arguments))

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 import one_api
-from tests.e2e.conftest import ALL_MODELS, StartGateway
+from tests.e2e.conftest import ALL_MODELS, RunHere, StartGateway
 from tests.e2e.gateways import BIN, clean_environment, run_to_end
 from tests.e2e.scenes import Scene
-from tests.scripted_upstream import openai_error, sse_reply
+from tests.scripted_upstream import openai_error, refusing_url, sse_reply
 
 
-def test_version(tmp_path: Path) -> None:
-    ended = run_to_end(["--version"], tmp_path)
-    assert (0, f"one-api, version {one_api.__version__}\n") == (ended.returncode, ended.stdout)
+def test_version(run_here: RunHere) -> None:
+    result = run_here("--version")
+    assert (0, f"one-api, version {one_api.__version__}\n") == (result.exit_code, result.output)
 
 
 def test_the_module_runs_as_the_command_does(tmp_path: Path) -> None:
@@ -33,28 +33,28 @@ def test_the_module_runs_as_the_command_does(tmp_path: Path) -> None:
 
 
 def test_models_are_listed_by_asking_the_providers(
-    tmp_path: Path, providers: Mapping[str, str]
+    run_here: RunHere, providers: Mapping[str, str]
 ) -> None:
-    ended = run_to_end(["models"], tmp_path, providers)
-    rows = [line.split() for line in ended.stdout.splitlines()]
-    assert (0, "") == (ended.returncode, ended.stderr)
+    result = run_here("models", **providers)
+    rows = [line.split() for line in result.output.splitlines()]
+    assert 0 == result.exit_code
     assert ["MODEL", "ADAPTER", "OWNED", "BY"] == rows[0]
     assert sorted(ALL_MODELS) == sorted(row[0] for row in rows[1:])
     assert ["acme/vision:v2", "openai", "scripted"] in rows
 
 
-def test_a_provider_that_cannot_list_does_not_hide_the_others(tmp_path: Path) -> None:
-    environment = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
-    ended = run_to_end(["models"], tmp_path, environment)
-    assert 0 == ended.returncode
-    assert "echo" in ended.stdout
-    assert "openai: The provider cannot be reached." in ended.stderr
+def test_a_provider_that_cannot_list_does_not_hide_the_others(run_here: RunHere) -> None:
+    with refusing_url() as nobody:
+        result = run_here("models", OPENAI_BASE_URL=nobody)
+    assert 0 == result.exit_code
+    assert "echo" in result.stdout
+    assert "openai: The provider cannot be reached." in result.stderr
 
 
-def test_adapters_are_listed_with_how_to_switch_them_on(tmp_path: Path) -> None:
-    ended = run_to_end(["adapters"], tmp_path)
-    rows = {line.split()[0]: line for line in ended.stdout.splitlines()}
-    assert 0 == ended.returncode
+def test_adapters_are_listed_with_how_to_switch_them_on(run_here: RunHere) -> None:
+    result = run_here("adapters")
+    rows = {line.split()[0]: line for line in result.output.splitlines()}
+    assert 0 == result.exit_code
     assert " loaded " in rows["echo"]
     assert " available " in rows["openai"]
     assert "OPENAI_API_KEY" in rows["openai"]
@@ -67,22 +67,22 @@ def test_chat_prints_the_answer(tmp_path: Path) -> None:
 
 
 def test_chat_tells_an_error_in_one_line(
-    tmp_path: Path, providers: Mapping[str, str], openai_scene: Scene
+    run_here: RunHere, providers: Mapping[str, str], openai_scene: Scene
 ) -> None:
     openai_scene.script(openai_error(429, "slow down"))
-    ended = run_to_end(["chat", openai_scene.model, "Hello?"], tmp_path, providers)
-    assert (1, "") == (ended.returncode, ended.stdout)
-    assert "Error: rate_limit_exceeded: slow down" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    result = run_here("chat", openai_scene.model, "Hello?", **providers)
+    assert (1, "") == (result.exit_code, result.stdout)
+    assert "Error: rate_limit_exceeded: slow down" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_chat_that_is_cut_is_no_success(
-    tmp_path: Path, providers: Mapping[str, str], claude_scene: Scene
+    run_here: RunHere, providers: Mapping[str, str], claude_scene: Scene
 ) -> None:
     claude_scene.script(sse_reply(claude_scene.begun()))
-    ended = run_to_end(["chat", claude_scene.model, "Hello?"], tmp_path, providers)
-    assert 1 == ended.returncode
-    assert "Error: " in ended.stderr
+    result = run_here("chat", claude_scene.model, "Hello?", **providers)
+    assert 1 == result.exit_code
+    assert "Error: " in result.stderr
 
 
 @pytest.mark.parametrize("has_key", [False, True], ids=["open", "with keys"])

@@ -5,25 +5,13 @@ In this process: the command is the same, and a table of many cases stays fast.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-import click.testing
 import pytest
 
-from one_api.cli import main
 from one_api.settings import Settings
+from tests.e2e.conftest import RunHere
 
-#: Variables of the adapters that a developer may have set.
-ADAPTERS_VARIABLES = (
-    "OPENAI_API_KEY",
-    "OPENAI_BASE_URL",
-    "CLAUDE_API_KEY",
-    "CLAUDE_BASE_URL",
-    "ANTHROPIC_API_KEY",
-    "ECHO_DELAY_MS",
-    "LOCAL_MODELS_ENABLED",
-)
 SECRETS = {
     "API_KEYS": "a-secret-of-a-caller",
     "OPENAI_API_KEY": "sk-secret-of-openai",
@@ -31,23 +19,6 @@ SECRETS = {
     "REDIS_URL": "redis://user:secret-of-redis@localhost",
     "DATABASE_URL": "postgresql://user:secret-of-database@localhost/db",
 }
-
-Run = Callable[..., click.testing.Result]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs `one-api` in an empty directory with the variables given as keyword arguments only."""
-    monkeypatch.chdir(tmp_path)
-    for field in Settings.model_fields:
-        monkeypatch.delenv(field.upper(), raising=False)
-    for name in ADAPTERS_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-
-    def invoke(*arguments: str, **environment: str) -> click.testing.Result:
-        return click.testing.CliRunner().invoke(main, arguments, env=environment)
-
-    return invoke
 
 
 @pytest.mark.parametrize(
@@ -82,7 +53,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     ],
 )
 def test_a_wrong_value_stops_the_start_and_names_its_variable(
-    run: Run, variable: str, value: str
+    run_here: RunHere, variable: str, value: str
 ) -> None:
     if variable == "HOST":
         variable, environment = "API_KEYS", {"HOST": value}
@@ -91,44 +62,61 @@ def test_a_wrong_value_stops_the_start_and_names_its_variable(
     for command in (("config", "check"), ("serve", "--port", "1")):
         if command[0] == "serve" and variable == "PORT":
             continue  # The command line wins, and is right.
-        result = run(*command, **environment)
+        result = run_here(*command, **environment)
         assert 2 == result.exit_code, result.output
         assert f"Wrong setting {variable}: " in result.output
         assert "Traceback" not in result.output
         assert "secret" not in result.output
 
 
-def test_wrong_numbers_on_the_command_line_are_named_too(run: Run) -> None:
-    result = run("serve", "--port", "70000")
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "gateway.example"])  # noqa: S104
+def test_an_open_gateway_on_a_public_address_does_not_start(run_here: RunHere, host: str) -> None:
+    result = run_here("serve", "--host", host, "--port", "1")
+    assert 2 == result.exit_code
+    assert "Wrong setting API_KEYS: " in result.output
+    assert "--no-auth" in result.output
+
+
+def test_several_processes_with_a_limit_of_their_own_each_do_not_start(run_here: RunHere) -> None:
+    result = run_here("serve", "--workers", "2", RATE_LIMIT_ENABLED="true")
+    assert 2 == result.exit_code
+    assert "Wrong setting WORKERS: " in result.output
+    assert "REDIS_URL" in result.output
+
+
+def test_wrong_numbers_on_the_command_line_are_named_too(run_here: RunHere) -> None:
+    result = run_here("serve", "--port", "70000")
     assert 2 == result.exit_code
     assert "Wrong setting PORT: " in result.output
 
 
 @pytest.mark.parametrize("address", ["8000", "host", "host:", "host:http", ""])
-def test_an_ill_formed_address_is_a_usage_error(run: Run, address: str) -> None:
-    result = run("serve", "--addr", address)
+def test_an_ill_formed_address_is_a_usage_error(run_here: RunHere, address: str) -> None:
+    result = run_here("serve", "--addr", address)
     assert 2 == result.exit_code
     assert "HOST:PORT" in result.output
 
 
-def test_right_settings_are_said_to_be_right(run: Run) -> None:
-    result = run("config", "check", **SECRETS)
+def test_right_settings_are_said_to_be_right(run_here: RunHere) -> None:
+    result = run_here("config", "check", **SECRETS)
     assert (0, "The settings are right. Adapters: claude, echo, openai.\n") == (
         result.exit_code,
         result.output,
     )
 
 
-def test_a_required_adapter_that_is_not_configured_is_not_right(run: Run) -> None:
-    result = run("config", "check", ONE_API_ADAPTERS="echo,openai,no-such")
+def test_a_required_adapter_that_is_not_configured_is_not_right(run_here: RunHere) -> None:
+    result = run_here("config", "check", ONE_API_ADAPTERS="echo,openai,no-such")
     assert 1 == result.exit_code
     assert "adapter openai is available: set OPENAI_API_KEY" in result.output
     assert "adapter no-such is failed" in result.output
 
 
-def test_every_setting_is_explained_with_its_source(run: Run, tmp_path: Path) -> None:
+def test_every_setting_is_explained_with_its_source(run_here: RunHere, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PORT=8001\nMAX_TOKENS=5\nDEFAULT_MODEL=\n")
-    result = run("config", "explain", PORT="8002", DEBUG="", CORS_ORIGINS="https://a.example, *")
+    result = run_here(
+        "config", "explain", PORT="8002", DEBUG="", CORS_ORIGINS="https://a.example, *"
+    )
     rows = {line.split()[0]: line.split()[1:] for line in result.output.splitlines()}
     assert 0 == result.exit_code
     assert {field.upper() for field in Settings.model_fields} < set(rows)
@@ -142,5 +130,5 @@ def test_every_setting_is_explained_with_its_source(run: Run, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "command", [("config", "explain"), ("config", "check"), ("adapters",)], ids=" ".join
 )
-def test_no_command_shows_a_secret(run: Run, command: tuple[str, ...]) -> None:
-    assert "secret" not in run(*command, **SECRETS).output
+def test_no_command_shows_a_secret(run_here: RunHere, command: tuple[str, ...]) -> None:
+    assert "secret" not in run_here(*command, **SECRETS).output

@@ -1,4 +1,4 @@
-"""Leaving in good order: no new work, short replies finish, long ones are told that they are cut."""
+"""Leaving in good order: no new work, short replies finish, long ones are cut in the open."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ EXIT_STATUS: dict[Server, int] = {"granian": 0, "uvicorn": -15, "gunicorn": 0, "
 def leaving_gateway(
     request: pytest.FixtureRequest, start_gateway: StartGateway, providers: Mapping[str, str]
 ) -> GatewayProcess:
-    """A gateway of the test's own, whose requests get 1.5 s to end."""
-    return start_gateway({**providers, "DRAIN_TIMEOUT_S": "1.5"}, server=request.param)
+    """A gateway of the test's own, whose requests get a second to end."""
+    return start_gateway({**providers, "DRAIN_TIMEOUT_S": "1"}, server=request.param)
 
 
 class Talk:
@@ -61,47 +61,40 @@ def wait_until_refusing(gateway: GatewayProcess) -> None:
             is_refusing = True
 
 
-def test_a_short_stream_ends_well_and_a_long_one_is_cut_in_the_open(
+def test_short_replies_end_well_and_long_ones_are_cut_in_the_open(
     leaving_gateway: GatewayProcess, openai_upstream: ScriptedUpstream
 ) -> None:
-    short, long = (Scene(openai_upstream, "openai") for _ in range(2))
+    short, long, whole = (Scene(openai_upstream, "openai") for _ in range(3))
     gate = Gate()
     words = short.begun()
     short.script(sse_reply([*words, Hold(gate), *short.frames()[len(words) :]]))
     long.script(sse_reply([*long.begun(), Hang()]))
+    whole.script((Hang(),))
     url = f"{leaving_gateway.base_url}/chat/completions"
+    request = raw_request("/v1/chat/completions", json.dumps(whole.ask()).encode(), API_KEY)
     with (
         stream(url, short.ask(stream=True), key=API_KEY) as first,
         stream(url, long.ask(stream=True), key=API_KEY) as second,
+        sent(leaving_gateway.url, request) as third,
     ):
         talks = Talk(first), Talk(second)
         for talk in talks:
             talk.hear_first_words()
+        whole.wait_for_request()
         leaving_gateway.terminate()
         wait_until_refusing(leaving_gateway)
         gate.open()
         finished, cut = (talk.hear_the_rest() for talk in talks)
+        refused = http.client.HTTPResponse(third)
+        refused.begin()
+        told = json.loads(refused.read())
     assert "[DONE]" == finished.events[-1]
     assert "server_is_shutting_down" == cut.events[-1]["error"]["code"]
     assert b"[DONE]" not in cut.body
-    long.request.wait_closed()
-    assert EXIT_STATUS[leaving_gateway.server] == leaving_gateway.wait_exit()
-
-
-def test_a_whole_reply_that_is_cut_is_a_503(
-    leaving_gateway: GatewayProcess, openai_scene: Scene
-) -> None:
-    openai_scene.script((Hang(),))
-    body = json.dumps(openai_scene.ask()).encode()
-    with sent(leaving_gateway.url, raw_request("/v1/chat/completions", body, API_KEY)) as sock:
-        openai_scene.wait_for_request()
-        leaving_gateway.terminate()
-        response = http.client.HTTPResponse(sock)
-        response.begin()
-        told = json.loads(response.read())
-    assert (503, "server_is_shutting_down") == (response.status, told["error"]["code"])
-    assert response.headers["retry-after"]
-    openai_scene.request.wait_closed()
+    assert (503, "server_is_shutting_down") == (refused.status, told["error"]["code"])
+    assert refused.headers["retry-after"]
+    for scene in (long, whole):
+        scene.request.wait_closed()
     assert EXIT_STATUS[leaving_gateway.server] == leaving_gateway.wait_exit()
 
 

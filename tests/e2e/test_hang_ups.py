@@ -87,7 +87,9 @@ def test_a_client_that_stays_is_not_taken_for_one_that_left(
     request.wait_finished()
 
 
-def test_the_gateway_serves_on_after_many_left(gateway: GatewayProcess, openai_scene: Scene) -> None:
+def test_the_gateway_serves_on_after_many_left(
+    gateway: GatewayProcess, openai_scene: Scene
+) -> None:
     openai_scene.script((Hang(),), repeat_last=True)
     for _ in range(20):
         leave_while_waiting(gateway, openai_scene, is_stream=True)

@@ -181,9 +181,8 @@ def test_an_adapter_that_was_asked_for_must_serve(
     assert 404 == say(gateway, "echo").status
 
 
-def test_what_is_not_on_the_list_is_not_even_imported(
-    tmp_path: Path, sleepers: str
-) -> None:
+@pytest.mark.slow
+def test_what_is_not_on_the_list_is_not_even_imported(tmp_path: Path, sleepers: str) -> None:
     """Its import would never end."""
     environment = {"PYTHONPATH": sleepers, "ONE_API_ADAPTERS": "echo"}
     ended = run_to_end(["config", "check"], tmp_path, environment)

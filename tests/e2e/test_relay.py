@@ -46,7 +46,7 @@ HAND_WRITTEN = (
 LONG = Answer(words=tuple(f"word{number} " for number in range(300)))
 
 
-def relayed(gateway: GatewayProcess, scene: Scene, **fields: object) -> bytes:
+def relayed(gateway: GatewayProcess, scene: Scene, **fields: Any) -> bytes:
     answer = exchange(
         f"{gateway.base_url}/chat/completions", scene.ask(stream=True, **fields), key=API_KEY
     )
@@ -124,6 +124,16 @@ def test_unknown_fields_of_messages_reach_an_openai_upstream(
     body = {**openai_scene.ask(), "messages": messages}
     exchange(f"{gateway.base_url}/chat/completions", body, key=API_KEY)
     assert messages == openai_scene.request.json["messages"]
+
+
+def test_large_bodies_reach_the_upstream_whole(
+    any_gateway: GatewayProcess, openai_scene: Scene
+) -> None:
+    openai_scene.script(openai_completion())
+    body = openai_scene.ask("é" * 1_500_000)
+    answer = exchange(f"{any_gateway.base_url}/chat/completions", body, key=API_KEY)
+    assert 200 == answer.status
+    assert body["messages"] == openai_scene.request.json["messages"]
 
 
 def test_of_duplicate_keys_the_upstream_gets_the_one_that_was_authorised(
@@ -210,9 +220,7 @@ def test_frames_with_comments_and_odd_line_ends_are_mended(
         assert HELLO.text == "".join(c.choices[0].delta.content or "" for c in stream)
 
 
-def test_a_frame_that_is_not_json_is_left_out(
-    client: openai.OpenAI, openai_scene: Scene
-) -> None:
+def test_a_frame_that_is_not_json_is_left_out(client: openai.OpenAI, openai_scene: Scene) -> None:
     frames = openai_frames(openai_chunks(HELLO))
     openai_scene.script(sse_reply([*frames[:2], sse_frame(b"{oops"), *frames[2:]]))
     with client.chat.completions.create(

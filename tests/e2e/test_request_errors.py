@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from tests.e2e.conftest import API_KEY, StartGateway
-from tests.e2e.exchanges import exchange, sent
+from tests.e2e.exchanges import exchange, raw_request, sent
 from tests.e2e.gateways import GatewayProcess, Server
 
 ECHO: dict[str, Any] = {"model": "echo", "messages": [{"role": "user", "content": "Hello"}]}
@@ -82,10 +82,19 @@ def test_an_unknown_model_is_the_sdks_not_found(any_client: openai.OpenAI) -> No
     assert ("model", "model_not_found") == (caught.value.param, caught.value.code)
 
 
-def test_a_wrong_method_is_a_405_that_tells_the_right_one(any_gateway: GatewayProcess) -> None:
-    answer = exchange(chat_url(any_gateway), key=API_KEY)
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/chat/completions", "OPTIONS, POST"),
+        ("POST", "/health", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_a_wrong_method_is_a_405_that_tells_the_right_one(
+    any_gateway: GatewayProcess, method: str, path: str, allowed: str
+) -> None:
+    answer = exchange(f"{any_gateway.url}{path}", ECHO, method=method, key=API_KEY)
     assert 405 == answer.status
-    assert "OPTIONS, POST" == answer.headers["allow"]
+    assert allowed == answer.headers["allow"]
     assert "method_not_allowed" == answer.error["code"]
 
 
@@ -164,18 +173,14 @@ def test_a_wrong_field_is_named(
 
 def test_the_sdk_makes_a_bad_request_of_it(any_client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        any_client.chat.completions.create(
-            model="echo", messages=ECHO["messages"], temperature=9
-        )
+        any_client.chat.completions.create(model="echo", messages=ECHO["messages"], temperature=9)
     assert "temperature" == caught.value.param
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd"])
 def test_a_compressed_body_is_a_415(gateway: GatewayProcess, encoding: str) -> None:
     body = gzip.compress(json.dumps(ECHO).encode())
-    answer = exchange(
-        chat_url(gateway), body, headers={"Content-Encoding": encoding}, key=API_KEY
-    )
+    answer = exchange(chat_url(gateway), body, headers={"Content-Encoding": encoding}, key=API_KEY)
     assert 415 == answer.status
     assert "unsupported_media_type" == answer.error["code"]
 
@@ -183,18 +188,14 @@ def test_a_compressed_body_is_a_415(gateway: GatewayProcess, encoding: str) -> N
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
 def test_json_is_read_whatever_it_is_called(gateway: GatewayProcess, content_type: str) -> None:
     """`curl -d` calls it a form."""
-    answer = exchange(
-        chat_url(gateway), ECHO, headers={"Content-Type": content_type}, key=API_KEY
-    )
+    answer = exchange(chat_url(gateway), ECHO, headers={"Content-Type": content_type}, key=API_KEY)
     assert 200 == answer.status
 
 
 # -- size
 
 
-
-
-LIMIT = {"API_KEYS": API_KEY, "MAX_BODY_MB": "0.001"}
+LIMIT = {"API_KEYS": API_KEY, "MAX_BODY_MB": "0.001", "BODY_TIMEOUT_S": "0.2"}
 
 
 @pytest.mark.parametrize("server", ["granian", "gunicorn"])
@@ -207,6 +208,16 @@ def test_a_body_over_the_limit_is_a_413(start_gateway: StartGateway, server: Ser
     assert "1000 bytes" in declared.error["message"]
     assert 413 == _chunked_status(gateway)
     assert 200 == exchange(chat_url(gateway), ECHO, key=API_KEY).status
+    if server == "granian":
+        assert 408 == _slow_status(gateway)
+
+
+def _slow_status(gateway: GatewayProcess) -> int:
+    """The status for a body that does not end; WSGI servers have deadlines of their own."""
+    whole = raw_request("/v1/chat/completions", json.dumps(ECHO).encode(), API_KEY)
+    with sent(gateway.url, whole[:-1]) as sock:
+        line = sock.makefile("rb").readline()
+    return int(line.split()[1])
 
 
 def _chunked_status(gateway: GatewayProcess) -> int:

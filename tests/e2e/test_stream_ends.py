@@ -53,7 +53,9 @@ def ask(gateway: GatewayProcess, scene: Scene, *last: bytes | Step) -> Answer:
 
 def text_of(answer: Answer) -> str:
     """The words before the last event."""
-    return "".join(event["choices"][0]["delta"].get("content") or "" for event in answer.events[:-1])
+    return "".join(
+        event["choices"][0]["delta"].get("content") or "" for event in answer.events[:-1]
+    )
 
 
 @pytest.mark.parametrize("fault", CUTS)
@@ -77,16 +79,14 @@ def test_the_sdk_raises_at_a_cut_stream(
     gate = Gate()
     scene.script(sse_reply([*scene.begun(), Hold(gate), *CUTS[fault](scene)]))
     words: list[str] = []
-    with (
-        any_client.chat.completions.create(
-            model=scene.model, messages=[{"role": "user", "content": "Hello?"}], stream=True
-        ) as chunks,
-        pytest.raises(openai.APIError),
-    ):
-        for chunk in chunks:
-            words.append(chunk.choices[0].delta.content or "")
-            if words[-1] == HELLO.words[-1]:
-                gate.open()
+    with any_client.chat.completions.create(
+        model=scene.model, messages=[{"role": "user", "content": "Hello?"}], stream=True
+    ) as chunks:
+        while words[-1:] != [HELLO.words[-1]]:
+            words.append(next(chunks).choices[0].delta.content or "")
+        gate.open()
+        with pytest.raises(openai.APIError):
+            next(chunks)
     assert HELLO.text == "".join(words)
 
 
@@ -94,6 +94,15 @@ def test_the_providers_words_are_in_the_error(gateway: GatewayProcess, scene: Sc
     quoting = f"out of memory, {OPENAI_CREDENTIAL}, {CLAUDE_CREDENTIAL}"
     answer = ask(gateway, scene, scene.error_frame(quoting))
     assert "out of memory" in answer.events[-1]["error"]["message"]
+
+
+def test_words_that_arrive_together_with_the_error_are_not_lost(
+    gateway: GatewayProcess, openai_scene: Scene
+) -> None:
+    last = openai_scene.begun()[-1].replace(HELLO.words[-1].encode(), b"farewell")
+    answer = ask(gateway, openai_scene, last + openai_scene.error_frame("out of memory"), Hang())
+    assert f"{HELLO.text}farewell" == text_of(answer)
+    assert "out of memory" == answer.events[-1]["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -133,5 +142,3 @@ def test_content_is_sent_on_at_once(any_gateway: GatewayProcess, scene: Scene) -
         assert HELLO.words[-1].encode() not in arrived
         gate.open()
         assert (arrived + response.read()).endswith(b"data: [DONE]\n\n")
-
-

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from one_api.converter import usage_from_wire
 from one_api.relay import StreamRelay
 from tests.converter.digest import digest, facts
-from tests.relay.streams import ANSWERS, ASKED, assert_digests_to, relayed
+from tests.relay.streams import ANSWERS, ASKED, assert_digests_to, relayed, usage_of
 from tests.scripted_upstream import (
     HELLO,
     ONE_TOOL_CALL,
@@ -24,14 +24,15 @@ from tests.scripted_upstream import (
 )
 
 
-@pytest.mark.parametrize("cut", range(0, len(b"".join(openai_frames())), 7))
-def test_leaves_byte_identical_wherever_it_is_cut(cut: int) -> None:
-    whole = b"".join(openai_frames())
+@pytest.mark.parametrize("answer", [HELLO, ONE_TOOL_CALL], ids=["text", "call"])
+def test_leaves_byte_identical_wherever_it_is_cut(answer: Answer) -> None:
+    whole = b"".join(openai_frames(openai_chunks(answer)))
 
-    out, relay = relayed([whole[:cut], whole[cut:]])
+    for cut in range(len(whole) + 1):
+        out, relay = relayed([whole[:cut], whole[cut:]])
 
-    assert whole == out
-    assert 18 == (relay.usage.total_tokens if relay.usage else None)
+        assert whole == out
+        assert usage_of(answer) == relay.usage
 
 
 @pytest.mark.parametrize("answer", [HELLO, ONE_TOOL_CALL, PARALLEL_TOOL_CALLS], ids=repr)

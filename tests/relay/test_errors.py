@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import openai
 import orjson
 import pytest
@@ -60,33 +58,48 @@ ERRORS: list[tuple[str, object, type[GatewayError]]] = [
     ("strange-message", {"message": {"a": 1}}, UpstreamError),
     ("number", 5, UpstreamError),
 ]
-FRAMINGS: dict[str, Callable[[object], bytes]] = {
-    "alone": lambda error: sse_frame({"error": error}),
-    "in-a-chunk": lambda error: sse_frame({**chunk_with({"content": ""}, "error"), "error": error}),
-    "named-event": lambda error: sse_frame({"error": error}, event="error"),
-    "named-event-bare": lambda error: sse_frame(error, event="error"),
-    "object-error": lambda error: sse_frame(
-        {"object": "error", **(error if isinstance(error, dict) else {"message": error})}
-    ),
-}
 
 
-@pytest.mark.parametrize("framing", FRAMINGS.values(), ids=FRAMINGS)
+def alone(error: object) -> bytes:
+    return sse_frame({"error": error})
+
+
+def in_a_chunk(error: object) -> bytes:
+    return sse_frame({**chunk_with({"content": ""}, "error"), "error": error})
+
+
+def named_event(error: object) -> bytes:
+    return sse_frame({"error": error}, event="error")
+
+
+def bare_named_event(error: object) -> bytes:
+    return sse_frame(error, event="error")
+
+
+def error_object(error: object) -> bytes:
+    fields = error if isinstance(error, dict) else {"message": error}
+    return sse_frame({"object": "error", **fields})
+
+
+FRAMINGS = (alone, in_a_chunk, named_event, bare_named_event, error_object)
+
+
+@pytest.mark.parametrize("begun", [0, 3], ids=["at-first", "under-way"])
 @pytest.mark.parametrize(
     ("error", "kind"), [row[1:] for row in ERRORS], ids=[row[0] for row in ERRORS]
 )
-@pytest.mark.parametrize("begun", [0, 3], ids=["at-first", "under-way"])
 def test_error_told_in_the_stream_is_raised(
-    begun: int, error: object, kind: type[GatewayError], framing: Callable[..., bytes]
+    begun: int, error: object, kind: type[GatewayError]
 ) -> None:
-    relay = StreamRelay(ASKED)
-    for frame in openai_frames()[:begun]:
-        relay.feed(frame)
+    for framing in FRAMINGS:
+        relay = StreamRelay(ASKED)
+        for frame in openai_frames()[:begun]:
+            relay.feed(frame)
 
-    with pytest.raises(GatewayError) as caught:
-        relay.feed(framing(error))
+        with pytest.raises(GatewayError) as caught:
+            relay.feed(framing(error))
 
-    assert kind is type(caught.value)
+        assert kind is type(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +110,27 @@ def test_error_told_in_a_body_is_raised(error: object, kind: type[GatewayError])
         relay_body(orjson.dumps({"error": error}), form())
 
     assert kind is type(caught.value)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
+def test_content_before_an_error_in_the_same_read_is_told_first(end: bytes) -> None:
+    """What arrived is the client's; where reads are cut is chance."""
+    relay = StreamRelay(ASKED)
+    read = b"".join([*openai_frames()[:3], alone({"message": "m", "code": 429})])
+
+    out = relay.feed(read.replace(b"\n", end))
+
+    assert [b"Hello", b", "] == [word for word in (b"Hello", b", ") if b'"%b"' % word in out]
+    assert relay.is_done
+    with pytest.raises(UpstreamRateLimited):
+        relay.close()
+
+
+def test_error_before_content_is_raised_even_if_a_role_came_with_it() -> None:
+    relay = StreamRelay(ASKED)
+
+    with pytest.raises(UpstreamRateLimited):
+        relay.feed(openai_frames()[0] + alone({"message": "m", "code": 429}))
 
 
 def test_error_that_is_null_is_none() -> None:

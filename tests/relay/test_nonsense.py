@@ -88,7 +88,8 @@ def test_body_of_any_json_is_relayed_or_refused(reply: Any) -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.binary(max_size=30) | st.sampled_from([b"data: ", b"\n\n", b"\r", *openai_frames()])
+        st.binary(max_size=30)
+        | st.sampled_from([b"data: ", b"\n", b"\n\n", b"\r", *openai_frames()])
     )
 )
 def test_any_bytes_are_relayed_or_refused(pieces: list[bytes]) -> None:

@@ -90,7 +90,7 @@ BENDS: dict[str, Bend] = {
 }
 
 
-@pytest.mark.parametrize("size", [0, 1, 50], ids=["frames", "bytes", "pieces"])
+@pytest.mark.parametrize("size", [0, 1], ids=["frames", "bytes"])
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_dialect_is_understood(dialect: OpenAIDialect, answer: Answer, size: int) -> None:
@@ -137,6 +137,16 @@ def test_multibyte_text_may_be_cut_anywhere(answer: Answer) -> None:
     answer = replace(answer, words=("é日", "🦙", "ü"))
 
     assert_digests_to(answer, relayed(split(openai_frames(openai_chunks(answer)), 1))[0])
+
+
+@pytest.mark.parametrize("extra", [b"\n", b"\n\n", b"\n\n\n"], ids=len)
+@pytest.mark.parametrize("size", [0, 1, 300], ids=["frames", "bytes", "pieces"])
+def test_extra_blank_lines_are_nothing(extra: bytes, size: int) -> None:
+    frames = [extra, *(frame + extra for frame in openai_frames())]
+
+    out, _ = relayed(split(frames, size) if size else frames)
+
+    assert_digests_to(HELLO, out)
 
 
 def test_comments_names_ids_and_retries_are_left_out() -> None:

@@ -24,6 +24,7 @@ from one_api.adapter import (
     ModelInfo,
     ModelNotFound,
     ParameterPolicy,
+    RawRequest,
     UpstreamInvalidResponse,
     WireReply,
     WireRequest,
@@ -73,6 +74,8 @@ _HONOURED: Final = frozenset(
         "user",
     }
 )
+#: Where clients may speak Anthropic's format with the provider themselves.
+_OWN_PATHS: Final = frozenset({"/messages", "/messages/count_tokens"})
 _NO_STREAM: Final = frozenset({"application/json", "text/html", "application/xhtml+xml"})
 
 
@@ -193,7 +196,7 @@ class ClaudeAdapter(HTTPModelAdapter):
             request = without_thinking_blocks(request)
         else:
             capabilities = self._known.capabilities(call.model)
-            lesson = lesson_of(message, orjson.loads(wire.body or b"{}"), capabilities)
+            lesson = lesson_of(message, _body_of(wire), capabilities)
             if lesson is None or (
                 "thinking" in lesson and "thinking" in (request.model_extra or {})
             ):
@@ -213,7 +216,7 @@ class ClaudeAdapter(HTTPModelAdapter):
     ) -> WireReply:
         """Let the model go on with the turn it paused after `content`."""
         await stack.aclose()
-        body = orjson.loads(wire.body or b"{}")
+        body = _body_of(wire)
         body["messages"].append({"role": "assistant", "content": content})
         wire = replace(wire, body=body_to_bytes(body))
         reply = await stack.enter_async_context(self.context.http.send(wire, call.timeouts))
@@ -224,6 +227,21 @@ class ClaudeAdapter(HTTPModelAdapter):
         if reply.status != 200:
             body = await reply.read(MAX_ERROR_BYTES)
             raise self.error_from_wire(reply.status, reply.headers, body)
+
+    def passthrough(self, request: RawRequest, call: Call) -> WireRequest | None:
+        """Anthropic's own requests; without a version they get the last one that takes all fields.
+
+        None for any other path.
+        """
+        if request.path not in _OWN_PATHS:
+            return None
+        query = f"?{request.query}" if request.query else ""
+        return WireRequest(
+            method=request.method,
+            url=f"{self.settings.base_url}{request.path}{query}",
+            headers={**self._headers(SAMPLING_VERSION), **request.headers, "x-api-key": self._key},
+            body=request.body,
+        )
 
     @override
     async def list_models(self) -> Sequence[ModelInfo]:
@@ -287,6 +305,12 @@ class ClaudeAdapter(HTTPModelAdapter):
 
     def _headers(self, version: str) -> dict[str, str]:
         return {"x-api-key": self._key, "anthropic-version": version}
+
+
+def _body_of(wire: WireRequest) -> JsonObject:
+    assert isinstance(wire.body, bytes), "only what is passed on comes in pieces"  # noqa: S101
+    body: JsonObject = orjson.loads(wire.body)
+    return body
 
 
 def _is_model(model: object) -> bool:

@@ -187,7 +187,7 @@ def convert(adapter: ClaudeAdapter, body: JsonObject, call: Call) -> bytes:
     for name in adapter.parameters(call.model).settle(request, strict=call.strict_params):
         call.drop(name)
     wire = adapter.to_wire(request, call)
-    assert wire.body is not None
+    assert isinstance(wire.body, bytes)
     return wire.body
 
 

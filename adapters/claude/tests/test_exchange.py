@@ -92,7 +92,8 @@ class Script(HTTPTransport):
 
     @property
     def bodies(self) -> list[JsonObject]:
-        return [orjson.loads(request.body or b"null") for request in self.requests]
+        bodies = [request.body or b"null" for request in self.requests]
+        return [orjson.loads(body) for body in bodies if isinstance(body, bytes)]
 
     @property
     def is_over(self) -> bool:

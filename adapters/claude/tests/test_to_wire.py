@@ -40,7 +40,7 @@ def to_wire(
     for name in adapter.parameters(call.model).settle(request, strict=call.strict_params):
         call.drop(name)
     wire = adapter.to_wire(request, call)
-    assert wire.body is not None
+    assert isinstance(wire.body, bytes)
     return orjson.loads(wire.body), call, wire.headers["anthropic-version"]
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 from typing_extensions import override
 
@@ -15,15 +15,21 @@ from one_api.adapter import (
     BaseModelAdapter,
     Call,
     ChatCompletionRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    Embeddings,
     Event,
     ModelInfo,
     ParameterPolicy,
     UpstreamError,
 )
 from one_api_llamacpp.catalogue import Catalogue, ModelFile
+from one_api_llamacpp.embedder import Embedder
+from one_api_llamacpp.embedding_model import EmbeddingModel
 from one_api_llamacpp.language_model import LanguageModel
 from one_api_llamacpp.settings import LocalSettings
 from one_api_llamacpp.shelf import Shelf
+from one_api_llamacpp.text_completion import check, complete, make_prompts
 
 _PARAMETERS: Final = ParameterPolicy(
     honoured=frozenset(
@@ -63,8 +69,17 @@ class LlamaCppAdapter(BaseModelAdapter):
             logger=context.logger,
         )
 
+        self._embedder = Embedder(
+            find=self._catalogue.find,
+            load=self._load_for_embeddings,
+            max_loaded=settings.max_loaded,
+            queue_limit=settings.queue,
+            logger=context.logger,
+        )
+
     @override
     async def close(self) -> None:
+        await self._embedder.close()
         await self._shelf.close()
 
     @override
@@ -86,14 +101,39 @@ class LlamaCppAdapter(BaseModelAdapter):
                 async for event in events:
                     yield event
 
+    def completes(self, model_id: str) -> bool:
+        """Always: a local model continues any text."""
+        return True
+
+    async def complete(self, request: CompletionRequest, call: Call) -> AsyncGenerator[Event, None]:
+        """Continue the raw prompts, without the model's chat template."""
+        check(request, call)
+        async with self._shelf.lease(call.model) as loaded:
+            prompts = await asyncio.to_thread(make_prompts, request, loaded.prompts)
+            async with aclosing(complete(request, loaded.engine, prompts)) as events:
+                async for event in events:
+                    yield event
+
+    async def embed(self, request: EmbeddingRequest, call: Call) -> Embeddings:
+        """The vectors for the request's inputs, by any of the models."""
+        return await self._embedder.embed(call.model, request)
+
     def _load(self, file: ModelFile) -> LanguageModel:
+        model: LanguageModel = self._opened("native", "NativeModel", file)
+        return model
+
+    def _load_for_embeddings(self, file: ModelFile) -> EmbeddingModel:
+        model: EmbeddingModel = self._opened("native_embedding", "NativeEmbeddingModel", file)
+        return model
+
+    def _opened(self, module: str, kind: str, file: ModelFile) -> Any:
         # Not before a model is wanted: the import loads llama.cpp's library and numpy.
         try:
-            native = import_module("one_api_llamacpp.native")
+            native = import_module(f"one_api_llamacpp.{module}")
         except (ImportError, OSError, RuntimeError) as exc:
             self.context.logger.error("llama-cpp-python cannot be imported: %s", exc)
             raise UpstreamError("llama.cpp cannot be used on this machine.") from exc
-        model: LanguageModel = native.NativeModel(
+        return getattr(native, kind)(
             file.path,
             name=file.id,
             context_limit=self._local.context_tokens,
@@ -101,4 +141,3 @@ class LlamaCppAdapter(BaseModelAdapter):
             gpu_layers=self._local.gpu_layers,
             logger=self.context.logger,
         )
-        return model

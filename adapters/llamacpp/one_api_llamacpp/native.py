@@ -54,13 +54,13 @@ class NativeModel(LanguageModel):
         logger: logging.Logger,
     ) -> None:
         self._name = name
-        log = _route_log(logger)
+        log = route_log(logger)
         log.take_errors()  # of a thread that ended and had this one's number
-        self._model = _load_weights(path, gpu_layers)
+        self._model = load_weights(path, gpu_layers)
         self._context: Any = None
         if self._model:
             self._vocab = llama.llama_model_get_vocab(self._model)
-            self.context_tokens = min(_trained_context(self._model, context_limit), context_limit)
+            self.context_tokens = min(trained_context(self._model, context_limit), context_limit)
             self.batch_tokens = min(_BATCH_TOKENS, self.context_tokens)
             self._context = self._make_context(threads)
         self._memory = llama.llama_get_memory(self._context) if self._context else None
@@ -269,14 +269,16 @@ def _links(sampling: Sampling, vocabulary_size: int, memory_tokens: int) -> list
     return links
 
 
-def _load_weights(path: Path, gpu_layers: int) -> Any:
+def load_weights(path: Path, gpu_layers: int) -> Any:
+    """The weights in `path`, to be freed by the caller; null when they cannot be loaded."""
     llama.llama_backend_init()
     parameters = llama.llama_model_default_params()
     parameters.n_gpu_layers = gpu_layers
     return llama.llama_model_load_from_file(str(path).encode(), parameters)
 
 
-def _trained_context(model: Any, otherwise: int) -> int:
+def trained_context(model: Any, otherwise: int) -> int:
+    """How many tokens `model` was trained on; `otherwise` where it does not say."""
     return int(llama.llama_model_n_ctx_train(model)) or otherwise
 
 
@@ -321,7 +323,8 @@ def _log_into(logger: logging.Logger) -> _Log:
     return _Log(logger)
 
 
-def _route_log(logger: logging.Logger) -> _Log:
+def route_log(logger: logging.Logger) -> _Log:
+    """Have llama.cpp log into `logger` from now on."""
     log = _log_into(logger)
     llama.llama_log_set(log.callback, ctypes.c_void_p(0))
     return log

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from one_api.adapter import (
     ChatCompletionRequest,
+    CompletionRequest,
     ContextWindowExceeded,
     InvalidRequest,
     JsonObject,
@@ -35,7 +36,8 @@ class Prompt:
     """One answer to generate.
 
     `limit` is the most completion tokens. `opens_reasoning` says that the template already wrote
-    the `<think>` that the answer closes; `parses_tools` that calls in the answer are looked for.
+    the `<think>` that the answer closes; `parses_tools` that calls in the answer are looked for;
+    `is_raw` that the answer is text only, whatever it looks like.
     """
 
     tokens: Sequence[int]
@@ -44,6 +46,7 @@ class Prompt:
     stops: Sequence[str]
     parses_tools: bool
     opens_reasoning: bool
+    is_raw: bool = False
 
 
 class PromptMaker:
@@ -75,11 +78,35 @@ class PromptMaker:
             raise InvalidRequest("The model's chat template made no prompt.", param="messages")
         return Prompt(
             tokens=tokens,
-            limit=self._limit(len(tokens), request.completion_limit),
+            limit=self._limit(len(tokens), request.completion_limit, "messages"),
             sampling=sampling,
             stops=request.stop_sequences,
             parses_tools=bool(tools),
             opens_reasoning=text.rstrip().endswith(THINK_BEGIN),
+        )
+
+    def make_raw(self, request: CompletionRequest, given: str | list[int]) -> Prompt:
+        """One prompt of a legacy completion: text in which control tokens count, or tokens.
+
+        Raises: InvalidRequest, ContextWindowExceeded.
+        """
+        size = self._model.vocabulary.size
+        tokens = self._model.tokenise([given]) if isinstance(given, str) else given
+        if not tokens or not all(token < size for token in tokens):
+            raise InvalidRequest(
+                f"Invalid value for 'prompt': it has no tokens of this model, which are numbered "
+                f"from 0 to {size - 1}.",
+                param="prompt",
+                code="invalid_value",
+            )
+        return Prompt(
+            tokens=tokens,
+            limit=self._limit(len(tokens), request.completion_limit, "prompt"),
+            sampling=Sampling.from_request(request, size),
+            stops=request.stop_sequences,
+            parses_tools=False,
+            opens_reasoning=False,
+            is_raw=True,
         )
 
     def _guard(self, value: Any) -> Any:
@@ -88,13 +115,13 @@ class PromptMaker:
             value, lambda text: self._control.sub(r"\g<0>" + _MARK, text.replace(_MARK, ""))
         )
 
-    def _limit(self, prompt_tokens: int, asked: int | None) -> int:
+    def _limit(self, prompt_tokens: int, asked: int | None, param: str) -> int:
         room = self._model.context_tokens - prompt_tokens
         if room < 1:
             raise ContextWindowExceeded(
                 f"This model's maximum context length is {self._model.context_tokens} tokens. "
-                f"However, your messages resulted in {prompt_tokens} tokens.",
-                param="messages",
+                f"However, your {param} resulted in {prompt_tokens} tokens.",
+                param=param,
             )
         return room if asked is None else min(asked, room)
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import codecs
 
-from one_api.adapter import Event, Finish, FinishReason, StopScanner, Usage, UsageReport
+from one_api.adapter import (
+    Event,
+    Finish,
+    FinishReason,
+    StopScanner,
+    TextDelta,
+    Usage,
+    UsageReport,
+)
 from one_api_llamacpp.markup import MarkupParser
 from one_api_llamacpp.prompt import Prompt
 
@@ -30,7 +38,7 @@ class Reply:
         """The events that one more token, adding `piece`, makes certain."""
         self._tokens += 1
         was_reasoning = self._markup.in_reasoning
-        events = self._markup.feed(self._stops.feed(self._decoder.decode(piece)))
+        events = self._read(self._stops.feed(self._decoder.decode(piece)))
         if was_reasoning or self._markup.in_reasoning:
             self._reasoning_tokens += 1
         if self._stops.matched is not None:
@@ -46,9 +54,14 @@ class Reply:
         rest = self._stops.feed(self._decoder.decode(b"", final=True)) + self._stops.close()
         return self._finish("stop", rest)
 
+    def _read(self, text: str) -> list[Event]:
+        if self._prompt.is_raw:
+            return [TextDelta(text)] if text else []
+        return self._markup.feed(text)
+
     def _finish(self, reason: FinishReason, rest: str = "") -> list[Event]:
         self.finished = True
-        events = self._markup.feed(rest) + self._markup.close()
+        events = self._read(rest) + self._markup.close()
         if reason == "stop" and self._markup.calls:
             reason = "tool_calls"
         usage = Usage(

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from one_api.adapter import ChatCompletionRequest, InvalidRequest
+from one_api.adapter import ChatCompletionRequest, CompletionRequest, InvalidRequest
+
+AnyRequest = ChatCompletionRequest | CompletionRequest
 
 #: llama.cpp's seeds are 32 bits wide, and the last one means "choose for me".
 _SEEDS: Final = 2**32 - 1
@@ -31,7 +33,7 @@ class Sampling:
     seed: int = 0
 
     @classmethod
-    def from_request(cls, request: ChatCompletionRequest, vocabulary_size: int) -> Self:
+    def from_request(cls, request: AnyRequest, vocabulary_size: int) -> Self:
         """What `request` asks for; without a seed it gets a random one.
 
         Raises: InvalidRequest for a token the model does not have, or a wrong `top_k` or `min_p`.
@@ -49,7 +51,7 @@ class Sampling:
         )
 
 
-def _top_k(request: ChatCompletionRequest) -> int:
+def _top_k(request: AnyRequest) -> int:
     value = (request.model_extra or {}).get("top_k")
     if value is None:
         return 0
@@ -60,7 +62,7 @@ def _top_k(request: ChatCompletionRequest) -> int:
     return value
 
 
-def _min_p(request: ChatCompletionRequest) -> float:
+def _min_p(request: AnyRequest) -> float:
     value = (request.model_extra or {}).get("min_p")
     if value is None:
         return 0.0

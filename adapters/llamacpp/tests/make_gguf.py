@@ -77,6 +77,59 @@ def write_noise(path: Path, *, template: str | None = CHATML, context: int = 512
     )
 
 
+def write_bert(path: Path, words: Sequence[str], *, context: int = 512) -> None:
+    """A model that only encodes, with a direction for each of `words`."""
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    # As many as a scripted model has before its text's tokens: tests use the same ids for both.
+    fillers = [f"[unused{number}]" for number in range(256)]
+    texts = [*specials, *fillers, *(f"\u2581{word}" for word in words)]
+    size, feed_forward = 32, 32
+    embedding = np.zeros((len(texts), size), np.float32)
+    embedding[np.arange(len(texts)), np.arange(len(texts)) % size] = 1
+    writer: Any = gguf.GGUFWriter(path, "bert")
+    writer.add_name(path.stem)
+    writer.add_vocab_size(len(texts))
+    writer.add_context_length(context)
+    writer.add_embedding_length(size)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(feed_forward)
+    writer.add_head_count(1)
+    writer.add_layer_norm_eps(1e-6)
+    writer.add_causal_attention(False)
+    writer.add_file_type(0)
+    writer.add_tokenizer_model("bert")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_type_count(2)
+    writer.add_token_list([text.encode() for text in texts])
+    writer.add_token_types(
+        [int(TokenType.CONTROL if text in specials else TokenType.NORMAL) for text in texts]
+    )
+    writer.add_unk_token_id(1)
+    writer.add_bos_token_id(2)
+    writer.add_sep_token_id(3)
+    writer.add_pad_token_id(0)
+    writer.add_tensor("token_embd.weight", embedding)
+    writer.add_tensor("position_embd.weight", np.zeros((context, size), np.float32))
+    writer.add_tensor("token_types.weight", np.zeros((2, size), np.float32))
+    for name, shape in {
+        "attn_q": (size, size),
+        "attn_k": (size, size),
+        "attn_v": (size, size),
+        "attn_output": (size, size),
+        "ffn_up": (feed_forward, size),
+        "ffn_down": (size, feed_forward),
+    }.items():
+        writer.add_tensor(f"blk.0.{name}.weight", np.zeros(shape, np.float32))
+        writer.add_tensor(f"blk.0.{name}.bias", np.zeros(shape[0], np.float32))
+    for name in ("token_embd_norm", "blk.0.attn_output_norm", "blk.0.layer_output_norm"):
+        writer.add_tensor(f"{name}.weight", np.ones(size, np.float32))
+        writer.add_tensor(f"{name}.bias", np.zeros(size, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def _chunks(text: str) -> list[str]:
     """The text in pieces that differ from one another, the first emoji a piece by itself.
 

@@ -15,9 +15,12 @@ PROVIDERS: tuple[CompatibleProvider, ...] = (
     CompatibleProvider(
         name="openai",
         base_url="https://api.openai.com/v1",
+        completions=True,
         max_completion_tokens=True,
         developer_role=True,
-        source="openai (Python SDK) 3.52.0: base URL, types/chat, resources/models; 2026-11-21",
+        responses=True,
+        source="openai (Python SDK) 3.52.0: base URL, types/chat, types/responses, "
+        "resources/models; 2026-11-21",
     ),
     CompatibleProvider(
         name="deepseek",
@@ -58,9 +61,11 @@ PROVIDERS: tuple[CompatibleProvider, ...] = (
         base_url="https://openrouter.ai/api/v1",
         max_completion_tokens=True,
         developer_role=True,
+        responses=True,
         source="openrouter (Python SDK) 1.3.84 of 2026-10-27: base URL, components/chatrequest, "
         "components/chatdevelopermessage, models_; components/chatstreamoptions: usage is told "
-        "whether asked for or not",
+        "whether asked for or not; https://openrouter.ai/docs/api_reference/responses/"
+        "basic-usage.md (stored copy, seen 2026-11-21): responses, in beta",
     ),
     CompatibleProvider(
         name="moonshot",
@@ -100,22 +105,27 @@ PROVIDERS: tuple[CompatibleProvider, ...] = (
         name="xai",
         base_url="https://api.x.ai/v1",
         max_completion_tokens=True,
+        responses=True,
         source="https://docs.x.ai/developers/rest-api-reference/inference (stored copy, seen "
-        "2026-11-21): base URL, model list. max_completion_tokens from a mirror, "
+        "2026-11-21): base URL, model list; https://docs.x.ai/developers/model-capabilities/text/"
+        "generate-text (the same): responses. max_completion_tokens from a mirror, "
         "https://www.withone.ai/knowledge/x-ai (seen 2026-11-21). Role developer and "
         "stream_options unverified",
     ),
     CompatibleProvider(
         name="ollama",
         base_url="http://127.0.0.1:11434/v1",
+        completions=True,
         keyless=True,
         source="https://github.com/ollama/ollama: docs/api/openai-compatibility.mdx, and "
-        "openai/openai.go at 634c4166 (stream_options, model list, no max_completion_tokens); "
+        "openai/openai.go at 634c4166 (stream_options, model list, completions, no "
+        "max_completion_tokens); "
         "issue 7125 (2026-08-21): 0.32.5 ignores max_completion_tokens. Role developer unverified",
     ),
     CompatibleProvider(
         name="vllm",
         base_url="http://127.0.0.1:8000/v1",
+        completions=True,
         keyless=True,
         max_completion_tokens=True,
         # Role developer stays closed: vLLM hands it to the chat template, and many refuse it.
@@ -128,10 +138,12 @@ PROVIDERS: tuple[CompatibleProvider, ...] = (
     CompatibleProvider(
         name="lmstudio",
         base_url="http://127.0.0.1:1234/v1",
+        completions=True,
         keyless=True,
         source="https://github.com/lmstudio-ai/docs: 1_developer/3_openai-compat: "
         "chat-completions.md at 51c92c69 (port, max_tokens only), models.md at 8ec2b227 (model "
         "list); 1_developer/api-changelog.md at 3253cd8f (stream_options since 0.3.18, "
-        "2025-07-10). Role developer unverified",
+        "2025-07-10); https://lmstudio.ai/docs/api/openai-api (stored copy, seen 2026-11-21): "
+        "completions. Role developer unverified",
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
+from typing import cast
 
 from typing_extensions import override
 
@@ -38,7 +38,7 @@ class Nonsense(SameModel):
 
     @override
     async def list_models(self) -> Sequence[ModelInfo]:
-        return cast("Any", ["gpt", None, ModelInfo(id="", owned_by="nobody")])
+        return cast("Sequence[ModelInfo]", ["gpt", None, ModelInfo(id="", owned_by="nobody")])
 
 
 class RaisesOnListing(SameModel):

@@ -1,0 +1,136 @@
+"""A legacy text completion request: every documented field with its type and range.
+
+Source: OpenAI API reference and openai-python 3.52.0 types, read 2026-11. `null` means absent.
+Unknown fields are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from one_api.schemas import JsonObject
+from one_api.schemas.chat import Penalty, Stop, StreamOptions
+from one_api.schemas.embeddings import Tokens, tag_of_inputs
+from one_api.schemas.validation import disagree, invalid_request
+
+#: The completion limit of this endpoint where the client names none, in tokens.
+DEFAULT_MAX_TOKENS = 16
+
+Prompt = Annotated[
+    Annotated[str, Tag("<str>")]
+    | Annotated[Annotated[list[str], Field(min_length=1, max_length=2048)], Tag("<texts>")]
+    | Annotated[Tokens, Tag("<tokens>")]
+    | Annotated[
+        Annotated[list[Tokens], Field(min_length=1, max_length=2048)], Tag("<token lists>")
+    ],
+    Discriminator(tag_of_inputs),
+]
+
+
+class CompletionRequest(BaseModel):
+    """The body of `POST /v1/completions`, checked; build one with `from_wire`."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=())
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    prompt: Prompt | None = None
+    best_of: Annotated[int, Field(ge=0, le=20)] | None = None
+    echo: bool | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    presence_penalty: Penalty | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop: Stop | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    suffix: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    user: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        return {key: value for key, value in body.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise disagree("stream_options", "is only allowed when 'stream' is true")
+        if self.best_of and self.best_of < (self.n or 1):
+            raise disagree("best_of", "must not be smaller than 'n'")
+        if self.best_of and self.best_of > (self.n or 1) and self.stream:
+            raise disagree("best_of", "cannot choose among completions that are streamed")
+        return self
+
+    @classmethod
+    def from_wire(cls, body: object) -> Self:
+        """The request in a decoded JSON body.
+
+        Raises: InvalidRequest that names the first wrong field in `param`.
+        """
+        try:
+            return cls.model_validate(body)
+        except ValidationError as exc:
+            raise invalid_request(exc) from exc
+
+    def to_wire(self) -> JsonObject:
+        """The request as a JSON object: the fields the client set, and its unknown ones."""
+        given = self.model_fields_set
+        body = {name: value for name, value in self.__dict__.items() if name in given}
+        return {**body, **(self.model_extra or {})}
+
+    @property
+    def prompts(self) -> Sequence[str | list[int]]:
+        """The prompts: texts, or lists of the model's own token ids; none when none was given."""
+        given = self.prompt
+        if given is None:
+            return []
+        if isinstance(given, str):
+            return [given]
+        if isinstance(given[0], int):
+            return [given]
+        return given
+
+    @property
+    def completion_limit(self) -> int:
+        """The most completion tokens of one choice."""
+        return DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
+
+    @property
+    def choices(self) -> int:
+        """How many choices the reply has: `n` for each prompt, in the prompts' order."""
+        return max(len(self.prompts), 1) * (self.n or 1)
+
+    @property
+    def stop_sequences(self) -> tuple[str, ...]:
+        """The stop sequences as a tuple; empty ones are left out."""
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or ()
+        return tuple(stop for stop in stops if stop)
+
+    @property
+    def wants_stream(self) -> bool:
+        """Whether the client asked for server-sent events."""
+        return bool(self.stream)
+
+    @property
+    def wants_usage_chunk(self) -> bool:
+        """Whether a stream must end in a chunk with the usage."""
+        return bool(self.stream_options and self.stream_options.get("include_usage"))

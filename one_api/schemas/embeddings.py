@@ -1,0 +1,99 @@
+"""An embedding request: every documented field with its type and range.
+
+Source: OpenAI API reference and openai-python 3.52.0 types, read 2026-11. `null` means absent.
+Unknown fields are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from one_api.schemas import JsonObject
+from one_api.schemas.validation import invalid_request
+
+#: Most inputs of one request.
+MAX_INPUTS = 2048
+
+Token = Annotated[int, Field(ge=0)]
+Tokens = Annotated[list[Token], Field(min_length=1)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+def tag_of_inputs(value: Any) -> str:
+    """Which form of text or tokens `value` has, judged by its first item."""
+    if not isinstance(value, list):
+        return "<str>"
+    first = value[0] if value else ""
+    if isinstance(first, list):
+        return "<token lists>"
+    is_token = isinstance(first, int) and not isinstance(first, bool)
+    return "<tokens>" if is_token else "<texts>"
+
+
+Input = Annotated[
+    Annotated[Text, Tag("<str>")]
+    | Annotated[Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)], Tag("<texts>")]
+    | Annotated[Tokens, Tag("<tokens>")]
+    | Annotated[
+        Annotated[list[Tokens], Field(min_length=1, max_length=MAX_INPUTS)], Tag("<token lists>")
+    ],
+    Discriminator(tag_of_inputs),
+]
+
+
+class EmbeddingRequest(BaseModel):
+    """The body of `POST /v1/embeddings`, checked; build one with `from_wire`."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=())
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    input: Input
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    user: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        return {key: value for key, value in body.items() if value is not None}
+
+    @classmethod
+    def from_wire(cls, body: object) -> Self:
+        """The request in a decoded JSON body.
+
+        Raises: InvalidRequest that names the first wrong field in `param`.
+        """
+        try:
+            return cls.model_validate(body)
+        except ValidationError as exc:
+            raise invalid_request(exc) from exc
+
+    def to_wire(self) -> JsonObject:
+        """The request as a JSON object: the fields the client set, and its unknown ones."""
+        given = self.model_fields_set
+        body = {name: value for name, value in self.__dict__.items() if name in given}
+        return {**body, **(self.model_extra or {})}
+
+    @property
+    def inputs(self) -> Sequence[str | list[int]]:
+        """What to embed, one vector for each: texts, or lists of the model's own token ids."""
+        given = self.input
+        if isinstance(given, str):
+            return [given]
+        if isinstance(given[0], int):
+            return [given]
+        return given

@@ -1,0 +1,320 @@
+"""Settings: every variable, every wrong value, and which source wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dotenv import dotenv_values
+from pydantic import SecretStr
+
+from one_api.errors import ConfigurationError
+from one_api.settings import Settings, environment, expected_form, explain
+from one_api_claude.settings import ClaudeSettings
+from one_api_echo import EchoSettings
+from one_api_llamacpp.settings import LocalSettings
+from one_api_openai.adapter import settings_of, variable_prefix
+from one_api_openai.providers import PROVIDERS
+
+EXAMPLE = Path(__file__).parent.parent / ".env.example"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for field in Settings.model_fields:
+        monkeypatch.delenv(field.upper(), raising=False)
+        monkeypatch.delenv(field, raising=False)
+
+
+def write_env_file(**values: str) -> None:
+    Path(".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+
+
+def plain(value: Any) -> Any:
+    """`value` with its secrets shown."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return tuple(map(plain, value)) if isinstance(value, tuple) else value
+
+
+VALUES: list[tuple[str, str, Any]] = [
+    ("HOST", "::1", "::1"),
+    ("PORT", "9000", 9000),
+    ("WORKERS", "4", 4),
+    ("DEBUG", "true", True),
+    ("API_PREFIX", "openai/v1/", "/openai/v1"),
+    ("CORS_ORIGINS", "https://a.example, http://b:3000,", ("https://a.example", "http://b:3000")),
+    ("CORS_ORIGINS", "*", ("*",)),
+    ("MAX_BODY_MB", "0.5", 0.5),
+    ("BODY_TIMEOUT_S", "1.5", 1.5),
+    ("DRAIN_TIMEOUT_S", "0", 0),
+    ("API_KEYS", "sk-first-key, sk-second-key", ("sk-first-key", "sk-second-key")),
+    ("NO_AUTH", "1", True),
+    ("RATE_LIMIT_ENABLED", "yes", True),
+    ("RATE_LIMIT_REQUESTS", "5", 5),
+    ("PASSTHROUGH_ENABLED", "off", False),
+    ("PASSTHROUGH_ADAPTER", "mine", "mine"),
+    ("MAX_UPLOAD_MB", "1.5", 1.5),
+    ("ONE_API_ADAPTERS", "b,a", ("b", "a")),
+    ("DEFAULT_MODEL", "m", "m"),
+    ("MAX_TOKENS", "100", 100),
+    ("STRICT_PARAMS", "true", True),
+    ("EMULATE_N", "true", True),
+    ("REASONING_FIELD", "reasoning", "reasoning"),
+    ("MODELS_REFRESH_S", "60", 60),
+    ("TIKTOKEN_CACHE_DIR", "/ranks", Path("/ranks")),
+    ("CONNECT_TIMEOUT_S", "1", 1),
+    ("FIRST_CONTENT_TIMEOUT_S", "2", 2),
+    ("IDLE_TIMEOUT_S", "3", 3),
+    ("TOTAL_TIMEOUT_S", "4", 4),
+    ("STREAM_OPEN_AFTER_S", "0", 0),
+    ("REDIS_URL", "rediss://:pw@h:6379/0", "rediss://:pw@h:6379/0"),
+    ("DATABASE_URL", "postgresql://u:pw@h/d", "postgresql://u:pw@h/d"),
+]
+
+WRONG: list[tuple[str, str]] = [
+    ("PORT", "0"),
+    ("PORT", "65536"),
+    ("PORT", "sk-oops"),
+    ("WORKERS", "0"),
+    ("WORKERS", "1.5"),
+    ("DEBUG", "perhaps"),
+    ("API_PREFIX", "/"),
+    ("API_PREFIX", "/a//b"),
+    ("API_PREFIX", "/a?b"),
+    ("API_PREFIX", "https://h/v1"),
+    ("API_PREFIX", "/<path:x>"),
+    ("CORS_ORIGINS", "app.example.com"),
+    ("CORS_ORIGINS", "https://a.example/path"),
+    ("CORS_ORIGINS", "https://a.example,*.b.example"),
+    ("MAX_BODY_MB", "0"),
+    ("MAX_BODY_MB", "2000"),
+    ("MAX_BODY_MB", "32MB"),
+    ("BODY_TIMEOUT_S", "-1"),
+    ("DRAIN_TIMEOUT_S", "-1"),
+    ("API_KEYS", "short"),
+    ("API_KEYS", "sk-good-enough,sk with space"),
+    ("API_KEYS", "sk-schlüssel"),
+    ("NO_AUTH", "perhaps"),
+    ("RATE_LIMIT_ENABLED", "sometimes"),
+    ("RATE_LIMIT_REQUESTS", "0"),
+    ("PASSTHROUGH_ENABLED", "sometimes"),
+    ("MAX_UPLOAD_MB", "0"),
+    ("MAX_TOKENS", "0"),
+    ("MAX_TOKENS", "many"),
+    ("STRICT_PARAMS", "very"),
+    ("EMULATE_N", "twice"),
+    ("REASONING_FIELD", "thoughts"),
+    ("MODELS_REFRESH_S", "0.5"),
+    ("CONNECT_TIMEOUT_S", "0"),
+    ("FIRST_CONTENT_TIMEOUT_S", "soon"),
+    ("IDLE_TIMEOUT_S", "0"),
+    ("TOTAL_TIMEOUT_S", "-5"),
+    ("STREAM_OPEN_AFTER_S", "-1"),
+    ("REDIS_URL", "http://:s3cret@localhost"),
+    ("UPSTREAMS_FILE", "secret-upstreams.yaml"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "value"), VALUES, ids=[row[0] for row in VALUES])
+def test_variable_is_read(
+    name: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, text)
+
+    assert value == plain(getattr(Settings.load(), name.lower()))
+
+
+def test_no_variable_is_left_untested() -> None:
+    assert {name.lower() for name, *_ in (*VALUES, *WRONG)} == Settings.model_fields.keys()
+
+
+@pytest.mark.parametrize(("name", "text"), WRONG, ids=[f"{name}={text}" for name, text in WRONG])
+def test_wrong_value_is_told_by_its_variable_never_by_itself(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever mixes two variables up puts a secret into the wrong one."""
+    monkeypatch.setenv(name, text)
+
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+
+    error = caught.value
+    assert name == error.variable
+    assert str(error).startswith(f"{name}: ")
+    assert error.expected
+    assert len(text) < 3 or text not in str(error)
+    assert None is error.__cause__
+
+
+@pytest.mark.parametrize("name", [field.upper() for field in Settings.model_fields])
+def test_empty_variable_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "")
+
+    assert Settings() == Settings.load()
+
+
+class TestPrecedence:
+    def test_default_then_file_then_environment_then_command_line(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert 8000 == Settings.load().port
+        write_env_file(PORT="8001")
+        assert 8001 == Settings.load().port
+        monkeypatch.setenv("PORT", "8002")
+        assert 8002 == Settings.load().port
+        assert 8003 == Settings.load(port=8003).port
+
+    def test_none_on_the_command_line_is_no_override(self) -> None:
+        write_env_file(PORT="8001")
+
+        assert 8001 == Settings.load(port=None, host=None).port
+
+    def test_empty_environment_does_not_hide_the_file(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_env_file(PORT="8001")
+        monkeypatch.setenv("PORT", "")
+
+        assert 8001 == Settings.load().port
+
+    def test_adapters_read_from_the_same_places(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_env_file(A_KEY="file", B_KEY="file", C_KEY="")
+        monkeypatch.setenv("B_KEY", "environment")
+
+        told = environment()
+
+        assert ("file", "environment", "") == (told["A_KEY"], told["B_KEY"], told["C_KEY"])
+
+    def test_strangers_in_the_file_are_ignored(self) -> None:
+        write_env_file(SOMETHING_ELSE="x", PORT="8001")
+
+        assert 8001 == Settings.load().port
+
+
+class TestSense:
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.9.10"])
+    def test_loopback_needs_no_keys(self, host: str) -> None:
+        Settings.load(host=host).require_keys_in_public()
+
+    @pytest.mark.parametrize(
+        "host",
+        ["0.0.0.0", "::", "192.0.2.1", "gateway.example", "127.0.0.1.x"],  # noqa: S104 - refused
+    )
+    def test_public_address_needs_keys_or_a_word(self, host: str) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            Settings.load(host=host).require_keys_in_public()
+        assert "API_KEYS" == caught.value.variable
+
+        Settings.load(host=host, no_auth=True).require_keys_in_public()
+        Settings.load(host=host, api_keys="sk-good-enough").require_keys_in_public()
+
+    def test_several_processes_cannot_share_a_limit_without_redis(self) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            Settings.load(workers=2, rate_limit_enabled=True)
+        assert "WORKERS" == caught.value.variable
+
+        Settings.load(workers=2, rate_limit_enabled=True, redis_url="redis://localhost")
+        Settings.load(workers=2)
+
+    def test_sizes_are_in_decimal_megabytes(self) -> None:
+        settings = Settings.load(max_body_mb=0.5, max_upload_mb=2)
+
+        assert (500_000, 2_000_000) == (settings.max_body_bytes, settings.max_upload_bytes)
+
+
+class TestExplain:
+    def test_every_setting_has_a_value_and_a_source(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_env_file(PORT="8001", WORKERS="2")
+        monkeypatch.setenv("WORKERS", "3")
+
+        rows = {name: (value, source) for name, value, source in explain(Settings.load())}
+
+        assert {name.upper() for name in Settings.model_fields} == rows.keys()
+        assert ("8001", ".env") == rows["PORT"]
+        assert ("3", "environment") == rows["WORKERS"]
+        assert ("127.0.0.1", "default") == rows["HOST"]
+        assert ("-", "default") == rows["API_KEYS"]
+
+    def test_secrets_are_masked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        secrets = {
+            "API_KEYS": "sk-secret-one,sk-secret-two",
+            "REDIS_URL": "redis://:sk-secret-three@h",
+            "DATABASE_URL": "postgresql://u:sk-secret-four@h/d",
+        }
+        for name, value in secrets.items():
+            monkeypatch.setenv(name, value)
+        settings = Settings.load()
+
+        shown = f"{explain(settings)} {settings!r} {settings}"
+
+        assert "secret" not in shown
+
+    @pytest.mark.parametrize("field", Settings.model_fields)
+    def test_every_setting_says_what_it_wants(self, field: str) -> None:
+        form = expected_form(field)
+
+        assert str(Settings.model_fields[field].description) in form
+
+    @pytest.mark.parametrize(
+        ("field", "form"),
+        [
+            ("port", "a whole number (default 8000)"),
+            ("max_body_mb", "a number (default 32)"),
+            ("debug", "true or false (default False)"),
+            ("cors_origins", "a comma-separated list"),
+            ("reasoning_field", "one of both, reasoning, reasoning_content (default both)"),
+            ("host", "text (default 127.0.0.1)"),
+        ],
+    )
+    def test_form_fits_the_type(self, field: str, form: str) -> None:
+        assert expected_form(field).startswith(form)
+
+
+class TestExampleFile:
+    """`.env.example` is the one list of all variables: it must be whole, right and harmless."""
+
+    def variables_of_adapters(self) -> set[str]:
+        own = (ClaudeSettings, EchoSettings, LocalSettings)
+        first = {names[0] for settings in own for names in settings.variables().values()}
+        rows = {
+            f"{variable_prefix(provider)}_{field}"
+            for provider in PROVIDERS
+            for field in ("API_KEY", "BASE_URL", "MODELS")
+        }
+        return first | rows
+
+    def test_it_names_every_variable_and_no_other(self) -> None:
+        core = {field.upper() for field in Settings.model_fields}
+
+        assert core | self.variables_of_adapters() == dotenv_values(EXAMPLE).keys()
+
+    def test_second_names_are_told_too(self) -> None:
+        text = EXAMPLE.read_text()
+        second = {
+            name
+            for settings in (ClaudeSettings, EchoSettings, LocalSettings)
+            for names in settings.variables().values()
+            for name in names[1:]
+        }
+
+        assert [] == [name for name in sorted(second) if name not in text]
+
+    def test_copying_it_changes_nothing(self) -> None:
+        defaults = Settings.load()
+        Path(".env").write_text(EXAMPLE.read_text())
+
+        assert defaults == Settings.load()
+
+    def test_copying_it_switches_nothing_on(self) -> None:
+        values = {name: value or "" for name, value in dotenv_values(EXAMPLE).items()}
+
+        assert not ClaudeSettings.from_environment(values).is_configured()
+        assert LocalSettings.from_environment({}) == LocalSettings.from_environment(values)
+        assert EchoSettings.from_environment({}) == EchoSettings.from_environment(values)
+        for provider in PROVIDERS:
+            settings = settings_of(provider, values)
+            assert None is settings.api_key
+            assert settings.base_url in ("", provider.base_url)
