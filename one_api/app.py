@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Iterator
 
+from flask import Blueprint
 from flask_cors import CORS
 from typing_extensions import override
 
@@ -121,63 +123,14 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    counter = TokenCounter(functools.partial(load_from_cache, settings.tiktoken_cache_dir))
-    if settings.tiktoken_cache_dir is not None:
-        settings_module.export_tiktoken_cache_dir(settings.tiktoken_cache_dir)
-        counter.warm()
-    gateway = Gateway(
-        registry,
-        GatewayOptions(
-            strict_params=settings.strict_params,
-            emulate_n=settings.emulate_n,
-            default_model=settings.default_model,
-            reasoning_field=settings.reasoning_field,
-        ),
-        counter,
-    )
+    counter = _counter(settings)
+    gateway = Gateway(registry, _gateway_options(settings), counter)
     keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
     error_formats = (anthropic_errors(settings.api_prefix),)
     Guard(keys, limiter, drain, app.uploads, error_formats=error_formats).install(app)
     app.register_blueprint(health_blueprint(registry, drain, version=__version__))
-    app.register_blueprint(
-        openai_blueprint(gateway, registry, stream_open_after_s=settings.stream_open_after_s),
-        url_prefix=settings.api_prefix,
-    )
-    app.register_blueprint(
-        responses_blueprint(
-            gateway,
-            Forwarder(registry),
-            ResponsesOptions(
-                default_model=settings.default_model,
-                strict_params=settings.strict_params,
-                stream_open_after_s=settings.stream_open_after_s,
-            ),
-        ),
-        url_prefix=settings.api_prefix,
-    )
-    app.register_blueprint(
-        anthropic_blueprint(
-            gateway,
-            registry,
-            counter,
-            prefix=settings.api_prefix,
-            stream_open_after_s=settings.stream_open_after_s,
-        )
-    )
-    app.register_blueprint(
-        embeddings_blueprint(Embedder(registry, counter)), url_prefix=settings.api_prefix
-    )
-    app.register_blueprint(
-        completions_blueprint(gateway, stream_open_after_s=settings.stream_open_after_s),
-        url_prefix=settings.api_prefix,
-    )
-    if settings.passthrough_enabled:
-        app.register_blueprint(
-            passthrough_blueprint(
-                Forwarder(registry), app.uploads, adapter=settings.passthrough_adapter
-            ),
-            url_prefix=settings.api_prefix,
-        )
+    for blueprint in _doors(settings, gateway, registry, counter, app.uploads):
+        app.register_blueprint(blueprint)
     if settings.cors_origins:
         CORS(
             app,
@@ -187,6 +140,60 @@ def create_app(
             max_age=600,
         )
     return app
+
+
+def _counter(settings: Settings) -> TokenCounter:
+    counter = TokenCounter(functools.partial(load_from_cache, settings.tiktoken_cache_dir))
+    if settings.tiktoken_cache_dir is not None:
+        settings_module.export_tiktoken_cache_dir(settings.tiktoken_cache_dir)
+        counter.warm()
+    return counter
+
+
+def _gateway_options(settings: Settings) -> GatewayOptions:
+    return GatewayOptions(
+        strict_params=settings.strict_params,
+        emulate_n=settings.emulate_n,
+        default_model=settings.default_model,
+        reasoning_field=settings.reasoning_field,
+    )
+
+
+def _doors(
+    settings: Settings,
+    gateway: Gateway,
+    registry: ModelRegistry,
+    counter: TokenCounter,
+    uploads: UploadPolicy,
+) -> Iterator[Blueprint]:
+    """The formats in which clients are served; the last takes what no other does."""
+    open_after_s = settings.stream_open_after_s
+    forwarder = Forwarder(registry)
+    responses_options = ResponsesOptions(
+        default_model=settings.default_model,
+        strict_params=settings.strict_params,
+        stream_open_after_s=open_after_s,
+    )
+    below_prefix = [
+        openai_blueprint(gateway, registry, stream_open_after_s=open_after_s),
+        responses_blueprint(gateway, forwarder, responses_options),
+        embeddings_blueprint(Embedder(registry, counter)),
+        completions_blueprint(gateway, stream_open_after_s=open_after_s),
+    ]
+    if settings.passthrough_enabled:
+        below_prefix.append(
+            passthrough_blueprint(forwarder, uploads, adapter=settings.passthrough_adapter)
+        )
+    for blueprint in below_prefix:
+        blueprint.url_prefix = settings.api_prefix
+        yield blueprint
+    yield anthropic_blueprint(
+        gateway,
+        registry,
+        counter,
+        prefix=settings.api_prefix,
+        stream_open_after_s=open_after_s,
+    )
 
 
 def create_asgi_app(

@@ -306,6 +306,15 @@ class TestFailures:
         assert b'"overloaded"' in out.split(b"\n\n")[-2]
         assert b"[DONE]" not in out
 
+    async def test_content_before_an_error_in_one_read_is_told_first(self) -> None:
+        error = sse_frame({"error": {"message": "overloaded", "code": 503}})
+
+        out = await stream_of(ScriptedAdapter(frames(b"".join(openai_frames()[:3]) + error)))
+
+        assert b'"Hello"' in out
+        assert b'"overloaded"' in out.split(b"\n\n")[-2]
+        assert b"[DONE]" not in out
+
     @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
     @pytest.mark.parametrize("steps", [[], [Start()], frames(openai_frames()[0])], ids=len)
     async def test_reply_that_ends_before_content_is_an_error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -80,6 +81,8 @@ class StartGateway(Protocol):
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_PROCESSES] = []
+    # A test run that is told to end takes its gateways along, as one that is interrupted does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

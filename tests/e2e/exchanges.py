@@ -81,7 +81,9 @@ def stream(
     path = parts.path + (f"?{parts.query}" if parts.query else "")
     verb = method or ("GET" if data is None else "POST")
     try:
-        connection.request(verb, path, data, {**given, **(headers or {})})
+        # A server may answer before it has the whole body, and read no more of it.
+        with contextlib.suppress(BrokenPipeError):
+            connection.request(verb, path, data, {**given, **(headers or {})})
         with connection.getresponse() as response:
             yield response
     finally:
