@@ -33,6 +33,7 @@ from one_api.web.health import health_blueprint
 from one_api.web.openai import openai_blueprint
 from one_api.web.passthrough import ENDPOINT as PASSTHROUGH
 from one_api.web.passthrough import passthrough_blueprint
+from one_api.web.responses import KEEP_ALIVE_S
 from one_api.web.responses_api import ResponsesOptions, responses_blueprint
 
 
@@ -121,6 +122,7 @@ def create_app(
         idle_s=settings.body_timeout_s,
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config[KEEP_ALIVE_S] = settings.keep_alive_s
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     counter = _counter(settings)

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, TypedDict
 
 from typing_extensions import override
@@ -105,6 +105,12 @@ class GatewayError(Exception):
         if code is not None:
             self.code = code
         self.retry_after_s = retry_after_s
+
+    def conceal(self, secrets: Iterable[str]) -> None:
+        """Take `secrets` out of the message, whatever they look like."""
+        for secret in secrets:
+            self.message = self.message.replace(secret, "[redacted]")
+        self.args = (self.message,)
 
     def to_wire(self) -> ErrorBody:
         """OpenAI's error body."""

@@ -113,10 +113,11 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """A choice is complete."""
+    """A choice is complete; `stop_sequence` ended it, where that is known."""
 
     reason: FinishReason
     choice: int = 0
+    stop_sequence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

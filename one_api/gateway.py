@@ -20,6 +20,7 @@ from one_api.converter.completions import TEXT, completion_as_chat
 from one_api.errors import GatewayError, InvalidRequest, UpstreamError, UpstreamTimeout
 from one_api.fanout import MAX_REPLIES, fan_out
 from one_api.reply import ReplyBody, ReplyStream
+from one_api.stopping import enforce_stops, read_relayed
 from one_api.tokens import AnyRequest, TokenCounter
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class _Attempt:
     call: Call
     events: AsyncGenerator[Event, None]
     dialect: Dialect
+    secrets: tuple[str, ...] = ()
     number: int = 1
     is_relinquished: bool = field(default=False)
 
@@ -118,7 +120,7 @@ class Gateway:
             reasoning_field=self._options.reasoning_field,
         )
         deployments = await self._registry.deployments_for(model)
-        attempt = self._begin(request, deployments[0], request_id, dialect)
+        attempt = self._begin(request, form, deployments[0], request_id, dialect)
         return await self._reply(request, form, attempt)
 
     async def complete(
@@ -143,7 +145,13 @@ class Gateway:
             strict_params=self._options.strict_params,
         )
         events = _answer(partial(adapter.complete, request, call), deployment)
-        attempt = _Attempt(deployment=deployment, call=call, events=events, dialect=TEXT)
+        attempt = _Attempt(
+            deployment=deployment,
+            call=call,
+            events=events,
+            dialect=TEXT,
+            secrets=adapter.settings.secrets(),
+        )
         form = ReplyForm(model=model, include_usage=request.wants_usage_chunk)
         return await self._reply(request, form, attempt)
 
@@ -174,6 +182,7 @@ class Gateway:
     def _begin(
         self,
         request: ChatCompletionRequest,
+        form: ReplyForm,
         deployment: Deployment,
         request_id: str,
         dialect: Dialect,
@@ -186,6 +195,9 @@ class Gateway:
         if self._options.emulate_n and request.n and not policy.honours("n"):
             replies = _checked_replies(request.n)
             request = request.without("n")
+        stops: tuple[str, ...] = ()
+        if not policy.takes_stops(len(request.stop_sequences)):
+            stops, request = request.stop_sequences, request.without("stop")
         call = Call(
             model=deployment.upstream_model,
             request_id=request_id,
@@ -196,7 +208,16 @@ class Gateway:
         ask = partial(adapter.generate_completion, request, call)
         sources = [_answer(ask, deployment) for _ in range(replies)]
         events = sources[0] if replies == 1 else fan_out(sources)
-        return _Attempt(deployment=deployment, call=call, events=events, dialect=dialect)
+        if stops:
+            told = read_relayed(events, form, is_stream=request.wants_stream)
+            events = enforce_stops(told, stops, choices=max(replies, request.n or 1))
+        return _Attempt(
+            deployment=deployment,
+            call=call,
+            events=events,
+            dialect=dialect,
+            secrets=adapter.settings.secrets(),
+        )
 
     async def _complete(
         self, request: AnyRequest, form: ReplyForm, attempt: _Attempt
@@ -350,6 +371,8 @@ def _adapter_failed(deployment: Deployment) -> UpstreamError:
 
 
 def _log_failure(attempt: _Attempt, request_id: str, exc: GatewayError) -> None:
+    """Log an attempt's error, once what a provider quoted of our credential is out of it."""
+    exc.conceal(attempt.secrets)
     logger.log(
         logging.WARNING if exc.status >= 500 else logging.INFO,
         "request %s: %s failed: %s %s: %s",

@@ -130,6 +130,9 @@ class Settings(BaseSettings):
     total_timeout_s: Annotated[
         float, Field(description="Seconds a whole reply may take.", gt=0)
     ] = 600
+    keep_alive_s: Annotated[
+        float, Field(description="Seconds of silence after which a stream gets a comment.", gt=0)
+    ] = 15
     stream_open_after_s: Annotated[
         float,
         Field(

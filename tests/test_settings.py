@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from dotenv import dotenv_values
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from one_api.errors import ConfigurationError
 from one_api.settings import Settings, environment, expected_form, explain
@@ -70,6 +70,7 @@ VALUES: list[tuple[str, str, Any]] = [
     ("IDLE_TIMEOUT_S", "3", 3),
     ("TOTAL_TIMEOUT_S", "4", 4),
     ("STREAM_OPEN_AFTER_S", "0", 0),
+    ("KEEP_ALIVE_S", "0", 0),
     ("REDIS_URL", "rediss://:pw@h:6379/0", "rediss://:pw@h:6379/0"),
     ("DATABASE_URL", "postgresql://u:pw@h/d", "postgresql://u:pw@h/d"),
 ]
@@ -113,6 +114,7 @@ WRONG: list[tuple[str, str]] = [
     ("IDLE_TIMEOUT_S", "0"),
     ("TOTAL_TIMEOUT_S", "-5"),
     ("STREAM_OPEN_AFTER_S", "-1"),
+    ("KEEP_ALIVE_S", "-1"),
     ("REDIS_URL", "http://:s3cret@localhost"),
     ("UPSTREAMS_FILE", "secret-upstreams.yaml"),
 ]
@@ -147,6 +149,13 @@ def test_wrong_value_is_told_by_its_variable_never_by_itself(
     assert error.expected
     assert len(text) < 3 or text not in str(error)
     assert None is error.__cause__
+
+
+def test_wrong_argument_is_not_shown_either() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(port="sk-oops")  # type: ignore[arg-type]  # what is under test
+
+    assert "sk-oops" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [field.upper() for field in Settings.model_fields])

@@ -6,6 +6,8 @@ Two kinds of parameter that a provider may lack:
   dropped and listed in `x-one-api-dropped-params`, or refused where strictness is asked for;
 - anything that changes the **meaning or shape** of the reply (`tools`, `n`, `logprobs`) is refused
   with 400 `unsupported_parameter`, unless its value asks for nothing (`n: 1`, `logprobs: false`).
+
+Neither befalls `stop`: the gateway itself enforces what a provider does not.
 """
 
 from __future__ import annotations
@@ -15,12 +17,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from one_api.errors import UnsupportedParameter
+from one_api.schemas.chat import MAX_STOPS
 
 if TYPE_CHECKING:
     from one_api.schemas.chat import ChatCompletionRequest
 
 #: Honoured by the gateway itself whichever provider answers.
 ALWAYS: Final = frozenset({"messages", "model", "stream", "stream_options"})
+
+#: Brought about by the gateway where the adapter does not see to it.
+BY_GATEWAY: Final = frozenset({"stop"})
 
 #: Parameters whose absence leaves a right answer.
 QUALITY: Final = frozenset(
@@ -56,7 +62,6 @@ _NEUTRAL: Final[dict[str, Callable[[Any], bool]]] = {
     "tools": lambda value: not value,
     "tool_choice": lambda value: value in ("none", "auto"),
     "function_call": lambda value: value in ("none", "auto"),
-    "stop": lambda value: not value,
 }
 
 
@@ -66,7 +71,8 @@ class ParameterPolicy:
 
     `honoured` names them; `emulated` those among them that the adapter brings about where the
     provider has no such thing. `forwards_unknown` says that every other one, known to us or not,
-    is sent on for the provider to judge (OpenAI-shaped providers).
+    is sent on for the provider to judge (OpenAI-shaped providers). Who honours `stop` by name is
+    given any number of stop sequences.
     """
 
     honoured: frozenset[str] = frozenset()
@@ -79,11 +85,17 @@ class ParameterPolicy:
             return "emulated"
         if self.honours(parameter) or parameter in ALWAYS:
             return "yes"
+        if parameter in BY_GATEWAY:
+            return "emulated"
         return "dropped" if parameter in QUALITY else "refused"
 
     def honours(self, parameter: str) -> bool:
-        """Whether `parameter` has its effect."""
+        """Whether the adapter sees to `parameter`."""
         return self.forwards_unknown or parameter in self.honoured
+
+    def takes_stops(self, count: int) -> bool:
+        """Whether the adapter sees to so many stop sequences; else the gateway enforces them."""
+        return "stop" in self.honoured or (self.forwards_unknown and count <= MAX_STOPS)
 
     def settle(self, request: ChatCompletionRequest, *, strict: bool) -> tuple[str, ...]:
         """The parameters of `request` that will have no effect, sorted.
@@ -93,7 +105,7 @@ class ParameterPolicy:
         if self.forwards_unknown:
             return ()
         known = request.model_fields_set & type(request).model_fields.keys()
-        given = known - ALWAYS - self.honoured
+        given = known - ALWAYS - BY_GATEWAY - self.honoured
         dropped = []
         for name in sorted(given):
             value = getattr(request, name)

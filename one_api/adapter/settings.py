@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from one_api.errors import ConfigurationError
@@ -41,8 +41,9 @@ class AdapterSettings(BaseModel):
         source: dict[str, str] = {}
         for field, names in cls.variables().items():
             for name in names:
-                if environment.get(name):
-                    values[field] = environment[name]
+                # Keys are pasted with a line's end more often than they have one.
+                if environment.get(name, "").strip():
+                    values[field] = environment[name].strip()
                     source[field] = name
                     break
         try:
@@ -52,6 +53,13 @@ class AdapterSettings(BaseModel):
             field = str(error["loc"][0]) if error["loc"] else ""
             fallback = cls.variables().get(field, (field,))[0]
             raise ConfigurationError(source.get(field, fallback), error["msg"]) from None
+
+    def secrets(self) -> tuple[str, ...]:
+        """The credentials in these settings: they are taken out of whatever is told to clients."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        known = (value.get_secret_value() for value in values if isinstance(value, SecretStr))
+        # What is this short is no secret, and stands in every other word.
+        return tuple(secret for secret in known if len(secret) > 5)
 
     def is_configured(self) -> bool:
         """Whether the operator switched this adapter on."""

@@ -7,7 +7,8 @@ listed as dropped.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, NotRequired, Self
 
 from pydantic import (
     BaseModel,
@@ -27,6 +28,9 @@ from one_api.schemas.messages import Message, one_of, tag_by_shape
 from one_api.schemas.validation import disagree, invalid_request
 
 _OPEN = ConfigDict(strict=True, extra="allow")
+
+#: The most stop sequences that OpenAI's format has room for.
+MAX_STOPS: Final = 4
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -206,7 +210,7 @@ class Prediction(TypedDict):
 
 Stop = Annotated[
     Annotated[str, Tag("<str>")]
-    | Annotated[Annotated[list[str], Field(max_length=4)], Tag("<list>")],
+    | Annotated[Annotated[list[str], Field(max_length=MAX_STOPS)], Tag("<list>")],
     Discriminator(tag_by_shape),
 ]
 FunctionChoice = Annotated[
@@ -329,6 +333,10 @@ class ChatCompletionRequest(BaseModel):
         for name in names:
             (copy.__pydantic_extra__ or {}).pop(name, None)
         return copy
+
+    def with_stops(self, stops: Sequence[str]) -> Self:
+        """The same request with `stops`; more of them than a client may send are allowed here."""
+        return self.model_copy(update={"stop": list(stops)})
 
     @property
     def wants_stream(self) -> bool:

@@ -22,6 +22,7 @@ def health_blueprint(registry: ModelRegistry, drain: Drain, *, version: str) -> 
         endpoints = sorted(
             f"{method} {rule.rule.replace('<path:model_id>', '{id}')}"
             for rule in rules
+            if "<path:path>" not in rule.rule  # what no route of ours takes is passed on
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         )
         return json_response({"name": "one_api", "version": version, "endpoints": endpoints})

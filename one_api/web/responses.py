@@ -13,8 +13,9 @@ from one_api.errors import GatewayError, ShuttingDown
 from one_api.gateway import CompleteReply, StreamedReply
 from one_api.runtime import StreamingResponse, open_early
 
-#: Seconds of silence after which a stream gets a comment, so that no proxy cuts it.
-KEEP_ALIVE_S = 15.0
+#: Key in the application's configuration: seconds of silence after which a stream gets a comment,
+#: so that no proxy cuts it.
+KEEP_ALIVE_S = "KEEP_ALIVE_S"
 
 _CUT_OFF = error_frame(
     ShuttingDown("The gateway is shutting down and could not finish this reply; ask again.")
@@ -62,7 +63,7 @@ def event_stream(chunks: Any) -> StreamingResponse:
         chunks,
         content_type="text/event-stream; charset=utf-8",
         keep_alive=PING,
-        keep_alive_s=KEEP_ALIVE_S,
+        keep_alive_s=flask.current_app.config[KEEP_ALIVE_S],
         cut_off=_CUT_OFF,
     )
     response.headers["Cache-Control"] = "no-cache"

@@ -55,7 +55,9 @@ def test_chunk_has_every_field_that_openai_sends() -> None:
 
 
 def test_identity_stays_when_a_start_comes_late() -> None:
-    stream = written([TextDelta("a"), Start(id="late"), STOP])
+    usage = UsageReport(Usage(prompt_tokens=1, completion_tokens=1))
+
+    stream = written([TextDelta("a"), Start(id="late"), STOP, usage], form(include_usage=True))
 
     assert {"chatcmpl-1"} == {chunk["id"] for chunk in chunks_of(stream)}
 

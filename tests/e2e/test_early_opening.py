@@ -10,7 +10,16 @@ from tests.e2e.conftest import API_KEY, watched
 from tests.e2e.exchanges import stream
 from tests.e2e.gateways import GatewayProcess
 from tests.e2e.scenes import Scene
-from tests.scripted_upstream import Gate, Hang, Hold, openai_error, openai_frames, sse_reply
+from tests.scripted_upstream import (
+    Chunk,
+    EndChunks,
+    Gate,
+    Hang,
+    Hold,
+    openai_error,
+    openai_frames,
+    sse_reply,
+)
 
 PING = b": ping\n\n"
 
@@ -24,11 +33,29 @@ def early_gateway(
     early = {
         "STREAM_OPEN_AFTER_S": "0.1",
         "FIRST_CONTENT_TIMEOUT_S": "1",
+        "KEEP_ALIVE_S": "0.1",
         "CORS_ORIGINS": "https://app.example",
     }
     directory = tmp_path_factory.mktemp("early")
     with watched(pytestconfig, directory, {**providers, **early}) as process:
         yield process
+
+
+def test_a_silent_stream_gets_keep_alives(
+    early_gateway: GatewayProcess, openai_scene: Scene
+) -> None:
+    gate = Gate()
+    begun, rest = openai_scene.begun(), openai_frames()[len(openai_scene.begun()) :]
+    held = sse_reply(begun)[:-1]
+    openai_scene.script((*held, Hold(gate), *(Chunk(frame) for frame in rest), EndChunks()))
+    body = openai_scene.ask(stream=True, stream_options={"include_usage": True})
+    with stream(url_of(early_gateway), body, key=API_KEY) as response:
+        text = b""
+        while not text.endswith(PING * 2):
+            text += response.read1()
+        gate.open()
+        text += response.read()
+    assert b"".join(openai_frames()) == text.replace(PING, b"")
 
 
 def url_of(gateway: GatewayProcess) -> str:

@@ -154,8 +154,7 @@ def peak_growth_mb(group: int, work: Callable[[], object]) -> float:
     statuses = [
         path / "status"
         for path in Path("/proc").iterdir()
-        if path.name.isdigit()
-        and (path / "stat").read_text().rpartition(")")[2].split()[2] == str(group)
+        if path.name.isdigit() and _group_of(path) == str(group)
     ]
     for status in statuses:
         status.with_name("clear_refs").write_text("5")  # the peak is from now on
@@ -163,6 +162,14 @@ def peak_growth_mb(group: int, work: Callable[[], object]) -> float:
     work()
     after = [_kilobytes(status, "VmHWM") for status in statuses]
     return max(b - a for a, b in zip(before, after, strict=True)) / 1_000
+
+
+def _group_of(process: Path) -> str | None:
+    """The process group; None for a process that ended since it was listed."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[2]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def _kilobytes(status: Path, field: str) -> int:

@@ -10,6 +10,7 @@ import pytest
 
 from one_api.schemas import JsonObject
 from tests.converter.digest import digest, facts
+from tests.converter.replies import deltas_of
 from tests.relay.streams import Bend, assert_digests_to, chunk_with, drop, each_call, relayed
 from tests.scripted_upstream import (
     ONE_TOOL_CALL,
@@ -162,4 +163,8 @@ def test_null_arguments_late_do_not_break_the_stream() -> None:
     chunks = openai_chunks(ONE_TOOL_CALL)
     frames = openai_frames([*chunks[:-2], chunk_with({"tool_calls": [part]}), *chunks[-2:]])
 
-    assert_digests_to(ONE_TOOL_CALL, relayed(frames)[0])
+    out, _ = relayed(frames)
+
+    assert_digests_to(ONE_TOOL_CALL, out)
+    deltas = [delta for delta in deltas_of(out) if "tool_calls" in delta]
+    assert [str] * 4 == [type(d["tool_calls"][0]["function"]["arguments"]) for d in deltas]

@@ -78,6 +78,7 @@ class Line:
         async with asyncio.timeout(5):
             await self.task
         assert [] == self.violations
+        assert 0 == self.task.cancelling(), "the server would take the request for cancelled"
         return self
 
     async def _receive(self) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class MessageParser(ReplyParser):
         self._thinking_blocks = 0
         self._thinking_with_text = -1
         self._stop_reason = ""
+        self._stop_sequence: str | None = None
         self._refusal = REFUSAL
         self._has_bytes = False
         self._has_started = False
@@ -105,7 +106,7 @@ class MessageParser(ReplyParser):
     @property
     def is_stopped(self) -> bool:
         """Whether a stop sequence of `Reading.local_stops` ended the reply."""
-        return self._text.is_stopped
+        return self._text.stop_sequence is not None
 
     @property
     def content(self) -> list[JsonObject]:
@@ -120,10 +121,11 @@ class MessageParser(ReplyParser):
             if self.is_done or self.is_paused:
                 break
             if event.event == ":":
-                self._events.append(KeepAlive())
+                yield KeepAlive()
             elif event.data != b"[DONE]":
                 self._take(event.data)
-        return self._given()
+                # Given one by one: what comes with an error in one read is told before it.
+                yield from self._given()
 
     @override
     def close(self) -> Iterable[Event]:
@@ -244,6 +246,9 @@ class MessageParser(ReplyParser):
         reason = delta.get("stop_reason")
         if isinstance(reason, str):
             self._stop_reason = reason
+        sequence = delta.get("stop_sequence")
+        if isinstance(sequence, str):
+            self._stop_sequence = sequence
         explanation = _object(delta, "stop_details").get("explanation")
         if isinstance(explanation, str) and explanation:
             self._refusal = explanation
@@ -259,10 +264,11 @@ class MessageParser(ReplyParser):
         passed = self._text.feed(text)
         if passed:
             self._events.append(TextDelta(passed))
-        if self._text.is_stopped:
+        if self.is_stopped:
             # The rest is not waited for: it would be paid for and thrown away.
             usage = self._usage.total(unreported_chars=self._text.seen_chars)
-            self._events += (UsageReport(usage), Finish("stop"))
+            stop = Finish("stop", stop_sequence=self._text.stop_sequence)
+            self._events += (UsageReport(usage), stop)
             self.is_done = True
 
     def _add_thinking(self, block: ReplyBlock, fields: Mapping[str, str]) -> None:
@@ -287,7 +293,8 @@ class MessageParser(ReplyParser):
             # Calls of the provider's own tools are none of the client's.
             called: FinishReason = "function_call" if self._reading.is_legacy else "tool_calls"
             reason = called if self._tool_calls else "stop"
-        self._events.append(Finish(reason))
+        sequence = self._stop_sequence if self._stop_reason == "stop_sequence" else None
+        self._events.append(Finish(reason, stop_sequence=sequence))
         self.is_done = True
 
 
@@ -301,8 +308,9 @@ class _AnswerText:
         self._annotated_chars = 0
 
     @property
-    def is_stopped(self) -> bool:
-        return self._scanner.matched is not None
+    def stop_sequence(self) -> str | None:
+        """The stop sequence that ended the text, None so far."""
+        return self._scanner.matched
 
     def feed(self, text: str) -> str:
         """The text that may be sent on."""

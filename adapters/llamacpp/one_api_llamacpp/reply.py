@@ -70,4 +70,6 @@ class Reply:
             cached_tokens=self._cached_tokens,
             reasoning_tokens=self._reasoning_tokens,
         )
-        return [*events, Finish(reason), UsageReport(usage)]
+        # After calls it is they that matter.
+        sequence = self._stops.matched if reason == "stop" else None
+        return [*events, Finish(reason, stop_sequence=sequence), UsageReport(usage)]

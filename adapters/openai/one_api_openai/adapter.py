@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final, cast
 
+import orjson
 from typing_extensions import override
 
 from one_api.adapter import (
     AdapterContext,
     BaseModelAdapter,
+    Call,
+    ChatCompletionRequest,
     ConfigurationError,
+    Event,
+    InvalidRequest,
+    ModelNotFound,
     OpenAICompatibleAdapter,
     OpenAICompatibleSettings,
+    UpstreamInvalidResponse,
+    WireReply,
+    WireRequest,
 )
+from one_api_openai.from_wire import ResponseParser
 from one_api_openai.providers import PROVIDERS
+from one_api_openai.refusals import (
+    KNOWN,
+    RefusingModels,
+    advises_responses,
+    reasons_with_tools,
+)
+from one_api_openai.to_wire import parameter_from_wire, request_to_wire
 
 if TYPE_CHECKING:
     from one_api.adapter import CompatibleProvider
+
+MAX_ERROR_BYTES: Final = 64 * 1024
+_NO_STREAM: Final = frozenset({"application/json", "text/html"})
 
 
 class OpenAIAdapter(OpenAICompatibleAdapter):
@@ -25,7 +46,21 @@ class OpenAIAdapter(OpenAICompatibleAdapter):
 
     Each row reads `<NAME>_API_KEY`, `<NAME>_BASE_URL` and `<NAME>_MODELS`. A key switches it on; a
     base URL alone does for rows that need no key, and for the first row (any other endpoint).
+
+    Chats are asked as such, but for those that reason with function tools: models that refuse them
+    are asked for a response instead, where the provider has responses.
     """
+
+    def __init__(
+        self,
+        settings: OpenAICompatibleSettings,
+        context: AdapterContext,
+        provider: CompatibleProvider,
+    ) -> None:
+        super().__init__(settings, context, provider)
+        # What is behind another URL may go by the same names and be of another mind.
+        is_openai = provider is PROVIDERS[0] and not settings.base_url
+        self._refusing = RefusingModels(KNOWN if is_openai else {})
 
     @override
     @classmethod
@@ -43,6 +78,88 @@ class OpenAIAdapter(OpenAICompatibleAdapter):
     @classmethod
     def how_to_configure(cls) -> str:
         return "set OPENAI_API_KEY, or OPENAI_BASE_URL, or another provider's variable"
+
+    @override
+    def generate_completion(
+        self, request: ChatCompletionRequest, call: Call
+    ) -> AsyncIterator[Event]:
+        if self.provider.responses and reasons_with_tools(request):
+            return self._answer_either_way(request, call)
+        return super().generate_completion(request, call)
+
+    async def _answer_either_way(
+        self, request: ChatCompletionRequest, call: Call
+    ) -> AsyncGenerator[Event, None]:
+        """The answer to a chat, or to a request for a response if the chat is refused."""
+        refusal = None
+        if not self._refusing.refuses(call.model, request):
+            try:
+                # A chat is refused before its first event, or never: what follows is relayed.
+                async with aclosing(self._chat(request, call)) as events:
+                    async for event in events:
+                        yield event
+            except InvalidRequest as exc:
+                if not advises_responses(exc):
+                    raise
+                refusal = exc
+            else:
+                return
+            self._learn(request, call)
+        try:
+            async with aclosing(self._respond(request, call)) as events:
+                async for event in events:
+                    yield event
+        except ModelNotFound:
+            if refusal is None:
+                raise
+            # The advice leads nowhere: something between us and the provider has no responses.
+            self._refusing.forget(call.model)
+            raise refusal from None
+
+    def _chat(self, request: ChatCompletionRequest, call: Call) -> AsyncGenerator[Event, None]:
+        events = super().generate_completion(request, call)
+        return cast("AsyncGenerator[Event, None]", events)
+
+    def _learn(self, request: ChatCompletionRequest, call: Call) -> None:
+        self._refusing.learn(call.model, request)
+        self.context.logger.info(
+            "%s refuses function tools beside reasoning in chats: from now on it is asked for "
+            "responses then",
+            call.model,
+        )
+
+    async def _respond(
+        self, request: ChatCompletionRequest, call: Call
+    ) -> AsyncGenerator[Event, None]:
+        wire = WireRequest(
+            url=f"{self._base_url}/responses",
+            headers=self._headers,
+            body=orjson.dumps(request_to_wire(request, call)),
+        )
+        async with self.context.http.send(wire, call.timeouts) as reply:
+            await self._require_stream(reply, request)
+            parser = ResponseParser()
+            async with aclosing(reply.chunks()) as chunks:
+                async for data in chunks:
+                    for event in parser.feed(data):
+                        yield event
+                    if parser.is_finished:
+                        break
+            for event in parser.close():
+                yield event
+
+    async def _require_stream(self, reply: WireReply, request: ChatCompletionRequest) -> None:
+        if reply.status != 200:
+            body = await reply.read(MAX_ERROR_BYTES)
+            error = self.error_from_wire(reply.status, reply.headers, body)
+            if error.param is not None:
+                error.param = parameter_from_wire(error.param, request)
+            raise error
+        media_type = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type in _NO_STREAM:
+            raise UpstreamInvalidResponse(
+                f"The provider answered with '{media_type}' instead of an event stream."
+            )
 
 
 def settings_of(

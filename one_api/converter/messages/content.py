@@ -21,7 +21,6 @@ from one_api.errors import UpstreamDisconnected, UpstreamInvalidResponse
 from one_api.events import (
     Event,
     Finish,
-    FinishReason,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -106,7 +105,7 @@ class MessageContent:
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = names
         self._calls: dict[int, Block] = {}
-        self._finish: FinishReason | None = None
+        self._finish: Finish | None = None
         self._has_refused = False
         self.blocks: list[Block] = []
 
@@ -126,8 +125,8 @@ class MessageContent:
                 self._last("thinking").parts.append(text)
             case ToolCallDelta(choice=0):
                 self._take_call(event)
-            case Finish(reason=reason, choice=0):
-                self._finish = reason
+            case Finish(choice=0):
+                self._finish = event
             case _:
                 pass
 
@@ -143,13 +142,18 @@ class MessageContent:
         """
         if self._finish is None:
             raise UpstreamDisconnected("The provider's reply ended before it was complete.")
-        return stop_to_wire(self._stop_reason(self._finish))
+        reason = self._stop_reason(self._finish)
+        return stop_to_wire(
+            reason, self._finish.stop_sequence if reason == "stop_sequence" else None
+        )
 
-    def _stop_reason(self, finish: FinishReason) -> str:
-        if finish == "length":
+    def _stop_reason(self, finish: Finish) -> str:
+        if finish.reason == "length":
             return "max_tokens"
-        if finish == "content_filter" or self._has_refused:
+        if finish.reason == "content_filter" or self._has_refused:
             return "refusal"
+        if finish.stop_sequence is not None:
+            return "stop_sequence"
         return "tool_use" if self._calls else "end_turn"
 
     def _last(self, kind: Literal["text", "thinking"]) -> Block:

@@ -35,11 +35,11 @@ def message_to_wire(form: ReplyForm, content: list[JsonObject], usage: Usage) ->
     }
 
 
-def stop_to_wire(stop_reason: str) -> JsonObject:
+def stop_to_wire(stop_reason: str, stop_sequence: str | None = None) -> JsonObject:
     """Why a message ended."""
     is_refusal = stop_reason == "refusal"
     details = {"type": "refusal", "category": None, "explanation": None} if is_refusal else None
-    return {"stop_reason": stop_reason, "stop_sequence": None, "stop_details": details}
+    return {"stop_reason": stop_reason, "stop_sequence": stop_sequence, "stop_details": details}
 
 
 def usage_to_wire(usage: Usage) -> JsonObject:

@@ -75,8 +75,13 @@ def chat_request(prompt: PromptRequest, *, honoured: Collection[str] = ()) -> Tr
             body["top_k"] = prompt.top_k
         elif prompt.top_k is not None:
             dropped.append("top_k")
+    request = ChatCompletionRequest.from_wire(body)
+    if isinstance(prompt, MessagesRequest):
+        # Not part of what is checked: OpenAI's limit is that of its own clients.
+        stops = [stop for stop in prompt.stop_sequences or () if stop]
+        request = request.with_stops(stops) if stops else request
     return Translation(
-        request=ChatCompletionRequest.from_wire(body),
+        request=request,
         names=names_from_wire(tool.get("name") or "" for tool in prompt.tools or ()),
         dropped=tuple(dropped),
     )
@@ -86,7 +91,6 @@ def _sampling(request: MessagesRequest) -> JsonObject:
     """The fields that say how long, how and for whom to answer."""
     fields: JsonObject = {
         "max_completion_tokens": request.max_tokens or None,
-        "stop": request.stop_sequences or None,
         "temperature": request.temperature,
         "top_p": request.top_p,
         "stream": request.stream or None,
