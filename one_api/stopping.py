@@ -127,17 +127,17 @@ def _are_over(replies: Iterable[_Choice], choices: int) -> bool:
 
 
 def _split(delta: TextDelta, chars: int) -> tuple[TextDelta, TextDelta]:
-    """`delta` cut after `chars` characters; each part has the logprobs of tokens that begin in it."""
-    head: Mapping[str, Any] | None = delta.logprobs
+    """`delta` cut after `chars` characters; each part has the logprobs of the tokens begun in it."""
+    head: Mapping[str, Any] | None = None
     tail: Mapping[str, Any] | None = None
-    if head is not None:
-        tokens = list(head.get("content") or ())
+    if delta.logprobs is not None:
+        tokens = list(delta.logprobs.get("content") or ())
         count = begins_at = 0
         while count < len(tokens) and begins_at < chars:
             begins_at += _length(tokens[count])
             count += 1
-        head = {**head, "content": tokens[:count]}
-        tail = {"content": tokens[count:]} if tokens[count:] else None
+        head = {**delta.logprobs, "content": tokens[:count]}
+        tail = {**delta.logprobs, "content": tokens[count:]}
     return (
         TextDelta(delta.text[:chars], delta.choice, head),
         TextDelta(delta.text[chars:], delta.choice, tail),

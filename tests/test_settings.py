@@ -70,7 +70,7 @@ VALUES: list[tuple[str, str, Any]] = [
     ("IDLE_TIMEOUT_S", "3", 3),
     ("TOTAL_TIMEOUT_S", "4", 4),
     ("STREAM_OPEN_AFTER_S", "0", 0),
-    ("KEEP_ALIVE_S", "0", 0),
+    ("KEEP_ALIVE_S", "2.5", 2.5),
     ("REDIS_URL", "rediss://:pw@h:6379/0", "rediss://:pw@h:6379/0"),
     ("DATABASE_URL", "postgresql://u:pw@h/d", "postgresql://u:pw@h/d"),
 ]

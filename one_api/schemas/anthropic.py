@@ -8,7 +8,7 @@ Source: Anthropic Messages API reference and anthropic-python 2.11.0 types, read
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, Self
+from typing import Annotated, Any, Final, Literal, NotRequired, Self
 
 from pydantic import (
     BaseModel,
@@ -23,209 +23,25 @@ from pydantic import (
 )
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
+from one_api.schemas.anthropic_blocks import (
+    OPEN,
+    AssistantBlock,
+    OtherBlock,
+    Text,
+    TextBlock,
+    ToolName,
+    UserBlock,
+)
 from one_api.schemas.messages import one_of, tag_by_shape
 from one_api.schemas.validation import invalid_request
 
-_OPEN = ConfigDict(strict=True, extra="allow")
+#: The most stop sequences that are read: each is looked for in everything the model writes.
+MAX_STOPS: Final = 64
 
-ToolName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 
 
-@with_config(_OPEN)
-class TextBlock(TypedDict):
-    """A piece of text."""
-
-    type: Literal["text"]
-    text: str
-
-
-@with_config(_OPEN)
-class Base64Source(TypedDict):
-    """Bytes in base64."""
-
-    type: Literal["base64"]
-    media_type: str
-    data: str
-
-
-@with_config(_OPEN)
-class URLSource(TypedDict):
-    """Something to be fetched by the provider."""
-
-    type: Literal["url"]
-    url: str
-
-
-@with_config(_OPEN)
-class FileSource(TypedDict):
-    """A file kept by Anthropic."""
-
-    type: Literal["file"]
-    file_id: str
-
-
-@with_config(_OPEN)
-class TextSource(TypedDict):
-    """Plain text."""
-
-    type: Literal["text"]
-    data: str
-
-
-ImageSource = Annotated[
-    Annotated[Base64Source, Tag("<base64>")]
-    | Annotated[URLSource, Tag("<url>")]
-    | Annotated[FileSource, Tag("<file>")],
-    one_of("type", "base64", "url", "file"),
-]
-
-
-@with_config(_OPEN)
-class ImageBlock(TypedDict):
-    """An image."""
-
-    type: Literal["image"]
-    source: ImageSource
-
-
-@with_config(_OPEN)
-class SearchResultBlock(TypedDict):
-    """Something that a search of the client's found."""
-
-    type: Literal["search_result"]
-    source: str
-    title: str
-    content: list[TextBlock]
-
-
-_SourceBlocks = list[
-    Annotated[
-        Annotated[TextBlock, Tag("<text>")] | Annotated[ImageBlock, Tag("<image>")],
-        one_of("type", "text", "image"),
-    ]
-]
-
-
-@with_config(_OPEN)
-class ContentSource(TypedDict):
-    """A document of text and images."""
-
-    type: Literal["content"]
-    content: Annotated[
-        Annotated[str, Tag("<str>")] | Annotated[_SourceBlocks, Tag("<list>")],
-        Discriminator(tag_by_shape),
-    ]
-
-
-DocumentSource = Annotated[
-    Annotated[Base64Source, Tag("<base64>")]
-    | Annotated[TextSource, Tag("<text>")]
-    | Annotated[ContentSource, Tag("<content>")]
-    | Annotated[URLSource, Tag("<url>")]
-    | Annotated[FileSource, Tag("<file>")],
-    one_of("type", "base64", "text", "content", "url", "file"),
-]
-
-
-@with_config(_OPEN)
-class DocumentBlock(TypedDict):
-    """A document."""
-
-    type: Literal["document"]
-    source: DocumentSource
-    title: NotRequired[str | None]
-    context: NotRequired[str | None]
-
-
-@with_config(_OPEN)
-class ToolReferenceBlock(TypedDict):
-    """A tool that a search for tools found."""
-
-    type: Literal["tool_reference"]
-    tool_name: str
-
-
-ResultBlock = Annotated[
-    Annotated[TextBlock, Tag("<text>")]
-    | Annotated[ImageBlock, Tag("<image>")]
-    | Annotated[DocumentBlock, Tag("<document>")]
-    | Annotated[SearchResultBlock, Tag("<search_result>")]
-    | Annotated[ToolReferenceBlock, Tag("<tool_reference>")],
-    one_of("type", "text", "image", "document", "search_result", "tool_reference"),
-]
-
-
-@with_config(_OPEN)
-class ToolResultBlock(TypedDict):
-    """What a tool call gave."""
-
-    type: Literal["tool_result"]
-    tool_use_id: str
-    content: NotRequired[
-        Annotated[
-            Annotated[str | None, Tag("<str>")] | Annotated[list[ResultBlock], Tag("<list>")],
-            Discriminator(tag_by_shape),
-        ]
-    ]
-    is_error: NotRequired[bool | None]
-
-
-UserBlock = Annotated[
-    Annotated[TextBlock, Tag("<text>")]
-    | Annotated[ImageBlock, Tag("<image>")]
-    | Annotated[DocumentBlock, Tag("<document>")]
-    | Annotated[SearchResultBlock, Tag("<search_result>")]
-    | Annotated[ToolResultBlock, Tag("<tool_result>")],
-    one_of("type", "text", "image", "document", "search_result", "tool_result"),
-]
-
-
-@with_config(_OPEN)
-class ThinkingBlock(TypedDict):
-    """What the model thought aloud."""
-
-    type: Literal["thinking"]
-    thinking: str
-
-
-@with_config(_OPEN)
-class ToolUseBlock(TypedDict):
-    """A call of a client's tool."""
-
-    type: Literal["tool_use"]
-    id: Annotated[str, StringConstraints(min_length=1)]
-    name: ToolName
-    input: dict[str, Any]
-
-
-@with_config(_OPEN)
-class OtherBlock(TypedDict):
-    """A block of Anthropic's own (a server tool's work, hidden thinking): nobody else reads it."""
-
-    type: str
-
-
-def _tag_assistant(value: Any) -> str:
-    kind = value.get("type") if isinstance(value, dict) else None
-    return f"<{kind}>" if kind in ("text", "thinking", "tool_use") else "<other>"
-
-
-AssistantBlock = Annotated[
-    Annotated[TextBlock, Tag("<text>")]
-    | Annotated[ThinkingBlock, Tag("<thinking>")]
-    | Annotated[ToolUseBlock, Tag("<tool_use>")]
-    | Annotated[OtherBlock, Tag("<other>")],
-    Discriminator(_tag_assistant),
-]
-
-Text = Annotated[
-    Annotated[str, Tag("<str>")] | Annotated[list[TextBlock], Tag("<list>")],
-    Discriminator(tag_by_shape),
-]
-
-
-@with_config(_OPEN)
+@with_config(OPEN)
 class UserMessage(TypedDict):
     """What the user says, and what tools gave."""
 
@@ -237,7 +53,7 @@ class UserMessage(TypedDict):
     ]
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class AssistantMessage(TypedDict):
     """What the model said."""
 
@@ -253,7 +69,7 @@ def _tag_system(value: Any) -> str:
     return "<text>" if kind == "text" else "<other>"
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class SystemMessage(TypedDict):
     """Instructions inside the conversation; of its blocks, text only is read."""
 
@@ -281,7 +97,7 @@ Message = Annotated[
 ]
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class ClientTool(TypedDict):
     """A tool of the client's; `input_schema` is a JSON schema."""
 
@@ -292,7 +108,7 @@ class ClientTool(TypedDict):
     strict: NotRequired[bool | None]
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class ServerTool(TypedDict):
     """A tool that Anthropic runs, or whose form it knows: `type` says which."""
 
@@ -311,7 +127,7 @@ Tool = Annotated[
 ]
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class AnyToolChoice(TypedDict):
     """Whether tools may, must or must not be called."""
 
@@ -319,7 +135,7 @@ class AnyToolChoice(TypedDict):
     disable_parallel_tool_use: NotRequired[bool | None]
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class NamedToolChoice(TypedDict):
     """The model must call this tool."""
 
@@ -337,7 +153,7 @@ ToolChoice = Annotated[
 ]
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class Thinking(TypedDict):
     """Whether the model thinks, and for how many tokens at most."""
 
@@ -345,7 +161,7 @@ class Thinking(TypedDict):
     budget_tokens: NotRequired[int | None]
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class OutputFormat(TypedDict):
     """A JSON object that follows a schema."""
 
@@ -353,7 +169,7 @@ class OutputFormat(TypedDict):
     schema: dict[str, Any]
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class OutputConfig(TypedDict):
     """How much effort the answer is worth, and its format."""
 
@@ -361,7 +177,7 @@ class OutputConfig(TypedDict):
     format: NotRequired[OutputFormat | None]
 
 
-@with_config(_OPEN)
+@with_config(OPEN)
 class Metadata(TypedDict):
     """Who the request is for."""
 
@@ -404,14 +220,11 @@ class PromptRequest(BaseModel):
 
 
 class MessagesRequest(PromptRequest):
-    """The body of `POST /v1/messages`; `max_tokens` 0 asks for no answer at all.
-
-    At most 4 `stop_sequences`: other providers take no more.
-    """
+    """The body of `POST /v1/messages`; `max_tokens` 0 asks for no answer at all."""
 
     max_tokens: Annotated[int, Field(ge=0)]
     metadata: Metadata | None = None
-    stop_sequences: Annotated[list[str], Field(max_length=4)] | None = None
+    stop_sequences: Annotated[list[str], Field(max_length=MAX_STOPS)] | None = None
     stream: bool = False
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
