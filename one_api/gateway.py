@@ -259,7 +259,7 @@ class Gateway:
     async def _stream(
         self, request: AnyRequest, form: ReplyForm, attempt: _Attempt
     ) -> StreamedReply:
-        reply = ReplyStream(form, choices=request.n or 1, dialect=attempt.dialect)
+        reply = ReplyStream(form, dialect=attempt.dialect)
         first_s = attempt.deployment.timeouts.first_content_s
         try:
             async with asyncio.timeout(first_s):

@@ -22,9 +22,8 @@ class ReplyStream:
     content: from then on errors are told inside the stream.
     """
 
-    def __init__(self, form: ReplyForm, *, choices: int = 1, dialect: Dialect = CHAT) -> None:
+    def __init__(self, form: ReplyForm, *, dialect: Dialect = CHAT) -> None:
         self._form = form
-        self._choices = choices
         self._dialect = dialect
         self._writer: StreamWriter | None = None
         self._relay: StreamRelay | None = None
@@ -48,7 +47,7 @@ class ReplyStream:
                 self._reader = ChunkReader(self._form)
             return self._write(self._reader.feed(event.data))
         if self._relay is None:
-            self._relay = StreamRelay(self._form, choices=self._choices)
+            self._relay = StreamRelay(self._form)
         out = self._relay.feed(event.data)
         self.is_committed = self._relay.is_committed
         return out

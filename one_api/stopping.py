@@ -127,7 +127,7 @@ def _are_over(replies: Iterable[_Choice], choices: int) -> bool:
 
 
 def _split(delta: TextDelta, chars: int) -> tuple[TextDelta, TextDelta]:
-    """`delta` cut after `chars` characters; each part has the logprobs of the tokens begun in it."""
+    """`delta` cut after `chars` characters; each part with the logprobs of its tokens."""
     head: Mapping[str, Any] | None = None
     tail: Mapping[str, Any] | None = None
     if delta.logprobs is not None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, S
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
+import orjson
 from typing_extensions import override
 
 from one_api.adapter import (
@@ -21,6 +22,7 @@ from one_api.adapter import (
     HTTPTransport,
     ModelInfo,
     ParameterPolicy,
+    Relay,
     Start,
     TextDelta,
     Timeouts,
@@ -28,6 +30,7 @@ from one_api.adapter import (
     UsageReport,
     WireRequest,
 )
+from one_api.gateway import CompleteReply, Gateway, GatewayOptions, StreamedReply
 from one_api.registry import ModelRegistry
 
 HELLO: tuple[Event, ...] = (
@@ -152,3 +155,41 @@ def registry_of(timeouts: Timeouts | None = None, **adapters: BaseModelAdapter) 
     for name, adapter in adapters.items():
         registry.register_adapter(name, adapter)
     return registry
+
+
+def asked(**fields: Any) -> ChatCompletionRequest:
+    """A request with these fields; `...` leaves one out."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
+    return ChatCompletionRequest.from_wire({k: v for k, v in body.items() if v is not ...})
+
+
+async def reply_of(
+    adapter: ScriptedAdapter,
+    request: ChatCompletionRequest,
+    *,
+    timeouts: Timeouts | None = None,
+    **options: Any,
+) -> CompleteReply | StreamedReply:
+    async with running(registry_of(timeouts, a=adapter)) as registry:
+        return await Gateway(registry, GatewayOptions(**options)).chat(request, request_id="req_1")
+
+
+async def completion_of(adapter: ScriptedAdapter, **fields: Any) -> Any:
+    reply = await reply_of(adapter, asked(**fields))
+    assert isinstance(reply, CompleteReply)
+    return orjson.loads(reply.body)
+
+
+async def begun_stream(adapter: ScriptedAdapter, **fields: Any) -> StreamedReply:
+    reply = await reply_of(adapter, asked(stream=True, **fields))
+    assert isinstance(reply, StreamedReply)
+    return reply
+
+
+async def stream_of(adapter: ScriptedAdapter, **fields: Any) -> bytes:
+    reply = await begun_stream(adapter, **fields)
+    return b"".join([piece async for piece in reply.chunks])
+
+
+def frames(*parts: bytes) -> list[Event]:
+    return [Relay(part) for part in parts]

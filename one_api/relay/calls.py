@@ -13,14 +13,9 @@ from one_api.schemas import JsonObject
 
 @dataclass(slots=True)
 class CallMender:
-    """The tool calls of one choice: counted from 0 without gaps, id, type and name told once.
-
-    `is_regular` turns false once deltas without a name need mending too, so that every later one
-    must be looked at.
-    """
+    """The tool calls of one choice: counted from 0 without gaps, id, type and name told once."""
 
     ids: list[str] = field(default_factory=list)
-    is_regular: bool = True
     #: Calls without arguments so far.
     bare: set[int] = field(default_factory=set)
     _names: list[str] = field(default_factory=list)
@@ -64,7 +59,6 @@ class CallMender:
         is_changed = call.get("index") != position
         if is_changed:
             call["index"] = position
-            self.is_regular = False
         for holder, key in ((call, "id"), (call, "type"), (function, "name")):
             if key in holder:
                 del holder[key]
@@ -100,8 +94,6 @@ class CallMender:
         self._names.append(str(function.get("name") or ""))
         if isinstance(at, int):
             self._positions[at] = position
-        if at != position:
-            self.is_regular = False
         if call["type"] != "function":
             return is_changed
         return _mend_arguments(call, function, is_new=True) or is_changed

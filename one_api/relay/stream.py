@@ -1,13 +1,11 @@
 """Streams of chunks in OpenAI's own format.
 
-A stream is parsed until its first content (that commits it); after that each read is scanned by
-one regular expression, and only reads that hold something out of the ordinary (a finish, usage,
-an error, `[DONE]`, a new tool call, sloppy JSON) are taken apart again.
+A frame is parsed unless it is known for one more piece of text (`template`). Frames that need no
+mending leave as the bytes they were.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import orjson
@@ -26,17 +24,8 @@ from one_api.relay.fields import (
     tells_error,
     tells_exactly,
 )
+from one_api.relay.template import FrameTemplate
 from one_api.schemas import JsonObject
-
-#: What makes a read worth parsing once the stream is under way.
-_REMARKABLE = re.compile(
-    rb'"(?:usage|finish_reason)"\s*+:\s*+(?!null)'
-    rb'|"(?:error|role|name|reasoning|reasoning_content)"\s*:'
-    rb'|"arguments"\s*+:\s*+(?!")'
-    rb'|"(?:delta|choices)"\s*:\s*(?:null|\[\s*\])'
-    rb"|\[DONE\]|\r|^[^d]|\n[^d\n]"
-)
-_ID = re.compile(rb'"id"\s*:\s*"[^"\\]{1,200}"')
 
 
 class StreamRelay:
@@ -46,17 +35,16 @@ class StreamRelay:
     client's patience belong to the gateway: an error may still become an HTTP status.
     """
 
-    def __init__(self, form: ReplyForm, *, choices: int = 1) -> None:
+    def __init__(self, form: ReplyForm) -> None:
         self._form = form
         self._decoder = SSEDecoder()
         self._tail = b""
-        self._may_skip_parsing = choices == 1
-        self._signature: bytes | None = None
+        self._template: FrameTemplate | None = None
+        self._is_plain = False  # the last frame brought one piece of text, and left as it came
         self._envelope: JsonObject = {}
         self._introduced: set[int] = set()
         self._finished: set[int] = set()
         self._calls: dict[int, CallMender] = {}
-        self._has_bare_calls = False
         self._usage_frame = b""
         self._error: GatewayError | None = None
         self.usage: Usage | None = None
@@ -95,36 +83,21 @@ class StreamRelay:
         self._error, self.is_done = error, True
 
     def _advance(self, whole: bytes) -> bytes:
-        """What whole frames let us send on: untouched but for those that must be looked at."""
+        """What whole frames let us send on: those that bring only text as they are."""
         out: list[bytes] = []
-        at = 0
         try:
-            while at < len(whole):
-                end = self._unremarkable_until(whole, at)
-                # One id for each frame: the stream's own. A second one is a tool call's.
-                frames = whole.count(b"\n\n", at, end)
-                ids = whole.count(b'"id"', at, end)
-                if end > at and whole.count(self._signature or b"?", at, end) == frames == ids:
-                    out.append(whole[at:end])
-                    self.content_frames += frames
-                else:
-                    blank = whole.find(b"\n\n", at)  # none before a single extra line end
-                    end = max(end, blank + 2 if blank >= 0 else len(whole))
-                    self._rewrite(whole[at:end], out)
-                at = end
+            for raw in whole[:-2].split(b"\n\n"):
+                if self._template is not None and self._template.fits(raw):
+                    self.content_frames += 1
+                    out.append(raw + b"\n\n")
+                    continue
+                frame_as_it_came = raw + b"\n\n"
+                self._rewrite(frame_as_it_came, out)
+                if self._is_plain and self.is_committed and out[-1] == frame_as_it_came:
+                    self._template = FrameTemplate.of(raw)
         except GatewayError as exc:
             self._keep(exc, out)
         return b"".join(out)
-
-    def _unremarkable_until(self, whole: bytes, at: int) -> int:
-        """Where the frames that need no look end, from `at` on; `at` when the first one does."""
-        if self._signature is None or not self.is_committed or self._has_bare_calls:
-            return at
-        found = _REMARKABLE.search(whole, max(at - 1, 0))
-        if found is None:
-            return len(whole)
-        end = whole.rfind(b"\n\n", at, found.start() + 1)
-        return at if end < 0 else end + 2
 
     def close(self) -> bytes:
         """The end of the stream: usage where it was asked for, and `[DONE]`.
@@ -157,8 +130,6 @@ class StreamRelay:
         if b"\r" in data:
             # The decoder keeps the state of lines cut between `\r` and `\n`.
             self._tail = b""
-            self._signature = None
-            self._may_skip_parsing = False
             return self._mended(data)
         if len(data) > MAX_EVENT_BYTES:
             raise UpstreamInvalidResponse("The provider's stream has an oversized event.")
@@ -167,6 +138,7 @@ class StreamRelay:
 
     def _rewrite(self, data: bytes, out: list[bytes]) -> None:
         """Put what the frames in `data` come to into `out`."""
+        self._is_plain = False
         for event in self._decoder.feed(data):
             if event.event == ":":
                 continue
@@ -195,7 +167,7 @@ class StreamRelay:
         if not isinstance(choices, list) or not choices:
             self._keep_usage_frame(chunk, data)
             return b""
-        is_changed = self._mend_envelope(chunk, data)
+        is_changed = self._mend_envelope(chunk)
         if usage is not None:
             chunk["usage"] = None
             is_changed = True
@@ -204,6 +176,7 @@ class StreamRelay:
             is_changed = self._mend_choice(choice) or is_changed
             if choice["finish_reason"] not in (None, "length", "content_filter"):
                 owed += self._owed_arguments(choice["index"])
+        self._is_plain = not is_changed and _is_one_string(choices)
         return owed + b"data: " + (mended_json(chunk) if is_changed else data) + b"\n\n"
 
     def _keep_usage_frame(self, chunk: JsonObject, data: bytes) -> None:
@@ -215,7 +188,7 @@ class StreamRelay:
         if is_ours and tells_exactly(told, self.usage):
             self._usage_frame = b"data: " + data + b"\n\n"
 
-    def _mend_envelope(self, chunk: JsonObject, data: bytes) -> bool:
+    def _mend_envelope(self, chunk: JsonObject) -> bool:
         """Give `chunk` the stream's one id, object, time and model; whether that changed it."""
         if not self._envelope:
             given, created, model = chunk.get("id"), chunk.get("created"), chunk.get("model")
@@ -225,10 +198,6 @@ class StreamRelay:
                 "created": created if isinstance(created, int) else self._form.created,
                 "model": model if isinstance(model, str) and model else self._form.model,
             }
-            is_regular = all(chunk.get(key) == value for key, value in self._envelope.items())
-            signature = _ID.search(data)
-            if is_regular and signature is not None and self._may_skip_parsing:
-                self._signature = signature.group()
         is_changed = False
         for key, value in self._envelope.items():
             if chunk.get(key) != value:
@@ -245,7 +214,6 @@ class StreamRelay:
         if not isinstance(index, int):
             index = choice["index"] = 0
             is_changed = True
-            self._signature = None
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             delta = choice["delta"] = {}
@@ -255,9 +223,6 @@ class StreamRelay:
         if delta.get("tool_calls"):
             calls = self._calls.setdefault(index, CallMender())
             is_changed = calls.mend(delta) or is_changed
-            self._has_bare_calls = any(mender.bare for mender in self._calls.values())
-            if not calls.is_regular:
-                self._signature = None
         is_changed = self._mend_reason(index, choice) or is_changed
         reason = choice["finish_reason"]
         if reason is not None:
@@ -297,6 +262,22 @@ class StreamRelay:
             del delta["role"]
             return True
         return False
+
+
+def _is_one_string(choices: list[JsonObject]) -> bool:
+    """Whether a mended chunk brings one more piece of text or of known arguments, and no more."""
+    if len(choices) != 1 or choices[0]["finish_reason"] is not None:
+        return False
+    delta = choices[0]["delta"]
+    if delta.keys() == {"content"}:
+        return isinstance(delta["content"], str)
+    calls = delta.get("tool_calls")
+    return (
+        delta.keys() == {"tool_calls"}
+        and len(calls) == 1
+        and calls[0].keys() == {"index", "function"}
+        and calls[0]["function"].keys() == {"arguments"}
+    )
 
 
 def _has_content(delta: JsonObject) -> bool:

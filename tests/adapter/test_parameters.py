@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from one_api.adapter import ChatCompletionRequest, ParameterPolicy, UnsupportedParameter
-from one_api.adapter.parameters import ALWAYS, QUALITY
+from one_api.adapter.parameters import ALWAYS, BY_GATEWAY, QUALITY
 
 CLOSED = ParameterPolicy()
 FUNCTION = {"type": "function", "function": {"name": "f"}}
@@ -98,7 +98,7 @@ class TestQuality:
         assert (name, "unsupported_parameter") == (caught.value.param, caught.value.code)
 
 
-@pytest.mark.parametrize("name", sorted(ASKING.keys() - QUALITY))
+@pytest.mark.parametrize("name", sorted(ASKING.keys() - QUALITY - BY_GATEWAY))
 @pytest.mark.parametrize("strict", [False, True])
 def test_what_changes_the_answer_is_refused(name: str, strict: bool) -> None:
     with pytest.raises(UnsupportedParameter) as caught:
@@ -154,6 +154,8 @@ def test_treatment_foretells_what_settling_does(name: str, policy: ParameterPoli
         done = "dropped" if name in needed.settle(asking(name), strict=False) else "yes"
     except UnsupportedParameter:
         done = "refused"
+    if name in BY_GATEWAY and not policy.honours(name):
+        done = "emulated"
     assert done == policy.treatment(name)
     assert policy.honours(name) == (done == "yes")
 
@@ -161,6 +163,30 @@ def test_treatment_foretells_what_settling_does(name: str, policy: ParameterPoli
 @pytest.mark.parametrize("name", sorted(ALWAYS))
 def test_gateways_own_parameters_work_with_every_model(name: str) -> None:
     assert "yes" == CLOSED.treatment(name)
+
+
+@pytest.mark.parametrize("name", sorted(BY_GATEWAY))
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_the_gateway_brings_about_is_no_matter(name: str, strict: bool) -> None:
+    assert () == CLOSED.settle(asking(name), strict=strict)
+    assert "emulated" == CLOSED.treatment(name)
+
+
+@pytest.mark.parametrize(
+    ("policy", "most"),
+    [
+        (CLOSED, 0),
+        (ParameterPolicy(forwards_unknown=True), 4),
+        (ParameterPolicy(frozenset({"stop"})), 1_000),
+        (ParameterPolicy(frozenset({"stop"}), forwards_unknown=True), 1_000),
+    ],
+    ids=["closed", "OpenAI's format", "by name", "both"],
+)
+def test_stop_sequences_are_left_to_who_has_room_for_them(
+    policy: ParameterPolicy, most: int
+) -> None:
+    taken = [count for count in (1, 4, 5, 1_000) if policy.takes_stops(count)]
+    assert [count for count in (1, 4, 5, 1_000) if count <= most] == taken
 
 
 def test_emulated_parameter_has_its_effect_and_says_how() -> None:

@@ -32,11 +32,9 @@ ANSWERS = {
 ASKED = form(include_usage=True)
 
 
-def relayed(
-    pieces: Iterable[bytes], reply_form: ReplyForm = ASKED, *, choices: int = 1
-) -> tuple[bytes, StreamRelay]:
+def relayed(pieces: Iterable[bytes], reply_form: ReplyForm = ASKED) -> tuple[bytes, StreamRelay]:
     """What leaves when `pieces` arrive one by one and the provider then ends its stream."""
-    relay = StreamRelay(reply_form, choices=choices)
+    relay = StreamRelay(reply_form)
     out = b"".join([relay.feed(piece) for piece in pieces])
     return out + relay.close(), relay
 

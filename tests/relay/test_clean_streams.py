@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from one_api.converter import usage_from_wire
 from one_api.relay import StreamRelay
+from one_api.relay.template import FrameTemplate
 from tests.converter.digest import digest, facts
 from tests.relay.streams import ANSWERS, ASKED, assert_digests_to, relayed, usage_of
 from tests.scripted_upstream import (
@@ -83,4 +84,20 @@ def test_several_choices_are_kept_apart() -> None:
             doubled.append(copy)
     whole = b"".join(openai_frames(doubled))
 
-    assert whole == relayed(split(whole, 100), choices=2)[0]
+    assert whole == relayed(split(whole, 100))[0]
+
+
+def test_a_template_fits_what_differs_in_its_strings_alone() -> None:
+    template = FrameTemplate.of(b'data: {"delta":{"content":"a"},"n":1,"obfuscation":"x"}')
+    assert template.fits(rb'data: {"delta":{"content":"\"b\\"},"n":1,"obfuscation":""}')
+    for other in (
+        b'data: {"delta":{"content":"a"},"n":2,"obfuscation":"x"}',
+        b'data: {"delta":{"content":"a"},"n":1,"obfuscation":"x","usage":{}}',
+        b'data: {"delta":{"content":"a","role":"b"},"n":1,"obfuscation":"x"}',
+        b'data: {"delta":{"content":null},"n":1,"obfuscation":"x"}',
+        b'data: {"delta":{"content":"a"},"n":1,"obfuscation":"x',
+        b'data: {"delta":{"content":"a',
+        b": a comment",
+        b"",
+    ):
+        assert not template.fits(other)

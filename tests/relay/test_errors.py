@@ -152,7 +152,7 @@ def test_every_choice_that_began_must_finish(choices: int) -> None:
     second["choices"][0]["index"] = 1
 
     with pytest.raises(UpstreamDisconnected):
-        relayed([sse_frame(second), *openai_frames()[:-1]], choices=choices)
+        relayed([sse_frame(second), *openai_frames()[:-1]])
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ async def test_an_error_before_the_stream_is_raised(adapter_over: MakeAdapter) -
 async def test_a_local_stop_sequence_leaves_the_rest_unread(adapter_over: MakeAdapter) -> None:
     script = Script(stream("blank_lines"))
     events = await answer(adapter_over(script), request(stop="\n\n"))
-    assert (text_of(events), events[-1]) == ("first", Finish("stop"))
+    assert (text_of(events), events[-1]) == ("first", Finish("stop", stop_sequence="\n\n"))
     assert script.replies[0].chunks_read < -(-len(script.replies[0].body) // 64)
     assert script.is_over
 

@@ -52,6 +52,7 @@ USAGE = UsageReport(
     )
 )
 STOP = [USAGE, Finish("stop")]
+STOPPED = Finish("stop", stop_sequence="END")
 CALLED = [USAGE, Finish("tool_calls")]
 
 
@@ -301,7 +302,7 @@ def test_recorded_replies_are_in_anthropics_own_format() -> None:
             [*HEAD, TextDelta("and then"), USAGE, Finish("length")],
             id="window-exceeded",
         ),
-        pytest.param("stop_sequence", [*HEAD, TextDelta("one"), *STOP], id="stop-sequence"),
+        pytest.param("stop_sequence", [*HEAD, TextDelta("one"), USAGE, STOPPED], id="stop-sequence"),
         pytest.param("unknown_stop_reason", [*HEAD, TextDelta("x"), *STOP], id="unknown-reason"),
         pytest.param(
             "usage_in_delta_only",
@@ -405,13 +406,14 @@ def test_a_local_stop_sequence_ends_the_reply(size: int) -> None:
         cache_write_tokens=5,
         estimated=True,
     )
-    assert (text, events[-2:]) == ("first", [UsageReport(usage), Finish("stop")])
+    finish = Finish("stop", stop_sequence="\n\n")
+    assert (text, events[-2:]) == ("first", [UsageReport(usage), finish])
     assert parser.is_stopped
 
 
 def test_text_held_for_a_stop_sequence_is_given_at_the_end() -> None:
     events = read(reply("stop_sequence"), reading=Reading(local_stops=("e\n",)))
-    assert [*HEAD, TextDelta("on"), TextDelta("e"), *STOP] == events
+    assert [*HEAD, TextDelta("on"), TextDelta("e"), USAGE, STOPPED] == events
 
 
 def paused() -> MessageParser:
@@ -489,7 +491,7 @@ def test_the_reading_follows_the_request(adapter: ClaudeAdapter) -> None:
     events = [*parser.feed(data), *parser.close()]
     text = "".join(event.text for event in events if isinstance(event, TextDelta))
     # The fence is gone, and of the stop sequences the line break is enforced here.
-    assert ("1", Finish("stop")) == (text, events[-1])
+    assert ("1", Finish("stop", stop_sequence="\n")) == (text, events[-1])
 
 
 SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4)

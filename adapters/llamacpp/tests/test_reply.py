@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.llamacpp.tests.local_models import calls_of, finish_of, make_prompt, text_of, usage_of
-from one_api.adapter import Event, TextDelta
+from one_api.adapter import Event, Finish, TextDelta
 from one_api_llamacpp.reply import Reply
 
 
@@ -38,13 +38,20 @@ def test_usage_counts_every_token_the_end_of_the_turn_included() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stops", "text"),
-    [(("world",), "hello "), (("o w", "lo"), "hel"), (("absent",), "hello world!")],
+    ("stops", "text", "matched"),
+    [
+        (("world",), "hello ", "world"),
+        (("o w", "lo"), "hel", "lo"),
+        (("absent",), "hello world!", None),
+    ],
     ids=["across tokens", "earliest of two", "never"],
 )
-def test_a_stop_sequence_ends_the_text_before_it(stops: tuple[str, ...], text: str) -> None:
+def test_a_stop_sequence_ends_the_text_before_it(
+    stops: tuple[str, ...], text: str, matched: str | None
+) -> None:
     events = answer([b"hel", b"lo wo", b"rl", b"d!"], stops=stops)
-    assert (text, "stop") == (text_of(events), finish_of(events))
+    assert text == text_of(events)
+    assert Finish("stop", stop_sequence=matched) in events
 
 
 def test_tokens_after_a_stop_sequence_are_not_asked_for() -> None:
@@ -83,6 +90,8 @@ def test_an_answer_with_a_call_finishes_for_it() -> None:
     events = answer([CALL[:20], CALL[20:]], parses_tools=True)
     assert (calls_of(events), finish_of(events)) == ([(0, "f", "{}")], "tool_calls")
     assert finish_of(answer([CALL, b"x"], parses_tools=True, limit=2)) == "length"
+    stopped = answer([CALL, b"x"], parses_tools=True, stops=("x",))
+    assert Finish("tool_calls") in stopped
 
 
 def test_reasoning_tokens_are_those_up_to_its_end() -> None:

@@ -333,6 +333,10 @@ def test_names_that_fit_are_left_alone() -> None:
         pytest.param({"max_tokens": 5}, {"max_completion_tokens": 5}, id="max_tokens"),
         pytest.param({"stop_sequences": ["X"]}, {"stop": ["X"]}, id="P36 one stop"),
         pytest.param({"stop_sequences": []}, {}, id="no stops"),
+        pytest.param({"stop_sequences": [""]}, {}, id="empty stop"),
+        pytest.param(
+            {"stop_sequences": ["", *"12345"]}, {"stop": [*"12345"]}, id="more than OpenAI's 4"
+        ),
         pytest.param({"temperature": 0.5, "top_p": 1}, {"temperature": 0.5, "top_p": 1.0}, id="t"),
         pytest.param({"stream": True}, {"stream": True}, id="stream"),
         pytest.param({"stream": False}, {}, id="no stream"),
@@ -542,7 +546,7 @@ def test_input_nested_too_deeply_is_the_callers_mistake() -> None:
         pytest.param({"tool_choice": "auto"}, "tool_choice", id="choice"),
         pytest.param({"tool_choice": {"type": "tool"}}, "tool_choice.name", id="choice's name"),
         pytest.param({"stop_sequences": "X"}, "stop_sequences", id="stop"),
-        pytest.param({"stop_sequences": list("12345")}, "stop_sequences", id="stops"),
+        pytest.param({"stop_sequences": ["x"] * 65}, "stop_sequences", id="stops"),
         pytest.param({"temperature": 1.5}, "temperature", id="temperature"),
         pytest.param({"thinking": {"type": "maybe"}}, "thinking.type", id="thinking"),
         pytest.param({"output_config": {"effort": "some"}}, "output_config.effort", id="effort"),

@@ -234,6 +234,9 @@ def test_arguments_that_are_none_at_all_are_kept_where_they_can_be() -> None:
     ("events", "reason"),
     [
         ([TextDelta("a"), Finish("stop")], "end_turn"),
+        ([TextDelta("a"), Finish("stop", stop_sequence="X")], "stop_sequence"),
+        ([ToolCallDelta(0, "c", "f"), Finish("stop", stop_sequence="X")], "stop_sequence"),
+        ([RefusalDelta("no"), Finish("stop", stop_sequence="X")], "refusal"),
         ([TextDelta("a"), Finish("length")], "max_tokens"),
         ([TextDelta("a"), Finish("content_filter")], "refusal"),
         ([RefusalDelta("no"), Finish("stop")], "refusal"),
@@ -249,8 +252,10 @@ def test_stop_reason(events: list[Event], reason: str) -> None:
     message = folded(events)
     assert reason == message["stop_reason"]
     assert (reason == "refusal") == bool(message["stop_details"])
+    assert ("X" if reason == "stop_sequence" else None) == message["stop_sequence"]
     end = events_of(written(events))[-2]
-    assert reason == end["delta"]["stop_reason"]
+    told = {key: message[key] for key in ("stop_reason", "stop_sequence", "stop_details")}
+    assert told == end["delta"]
 
 
 def test_words_after_the_finish_still_count() -> None:
