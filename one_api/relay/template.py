@@ -1,8 +1,8 @@
 """What the frames of one stream have in common: all but the text they bring.
 
 Providers write every frame of a stream alike, so that a frame can be known for a plain piece of
-text without being parsed: its other parts are compared with those of one that was. That takes about a tenth
-of the time of parsing and mending it.
+text without being parsed: its other parts are compared with those of one that was. That takes a
+small part of the time of parsing and mending it.
 """
 
 from __future__ import annotations

@@ -164,6 +164,16 @@ def test_the_provider_is_asked_in_its_own_terms(client: openai.OpenAI, openai_sc
     } == request.json
 
 
+def test_messages_are_answered_so_too(gateway: GatewayProcess, openai_scene: Scene) -> None:
+    openai_scene.script(REFUSAL, responded(PARALLEL_TOOL_CALLS))
+    tools = [{"name": "get_weather", "input_schema": {"type": "object"}}]
+    body = openai_scene.ask(tools=tools, max_tokens=500)
+    answer = exchange(f"{gateway.base_url}/messages", body, key=API_KEY)
+    assert (200, "tool_use") == (answer.status, answer.json["stop_reason"])
+    assert ["text", "tool_use", "tool_use"] == [b["type"] for b in answer.json["content"]]
+    assert [CHAT_PATH, RESPONSES_PATH] == [request.path for request in openai_scene.requests]
+
+
 def test_what_has_no_effect_is_told(gateway: GatewayProcess, openai_scene: Scene) -> None:
     openai_scene.script(REFUSAL, responded(HELLO))
     body = openai_scene.ask(tools=TOOLS, reasoning_effort="low", seed=5)
