@@ -249,8 +249,8 @@ class ModelRegistry:
         while True:
             is_listed = await self._list(member)
             member.listed.set()
-            retry_s = _FIRST_RETRY_S if is_listed else min(retry_s * 2, _LAST_RETRY_S)
             await asyncio.sleep(self._refresh_s if is_listed else retry_s)
+            retry_s = _FIRST_RETRY_S if is_listed else min(retry_s * 2, _LAST_RETRY_S)
 
     async def _list(self, member: _Member) -> bool:
         try:

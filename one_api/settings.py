@@ -263,7 +263,8 @@ class Settings(BaseSettings):
 def environment() -> dict[str, str]:
     """The variables that adapters read their settings from: the environment over `.env`."""
     file = {key: value for key, value in dotenv_values(ENV_FILE).items() if value is not None}
-    return {**file, **os.environ}
+    # An empty variable is an absent one, as it is for `Settings`.
+    return {**file, **{name: value for name, value in os.environ.items() if value}}
 
 
 def export_tiktoken_cache_dir(directory: Path) -> None:

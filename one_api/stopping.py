@@ -10,7 +10,7 @@ from typing import Any
 
 from one_api.adapter.stop import StopScanner
 from one_api.converter import ReplyForm
-from one_api.events import Annotation, Event, Finish, Relay, TextDelta
+from one_api.events import Annotation, Event, Finish, Relay, TextDelta, UsageReport
 from one_api.relay import ChunkReader, read_body
 
 
@@ -21,7 +21,7 @@ async def enforce_stops(
 
     Text is held back only while it may be the beginning of a stop sequence. When all `choices`
     choices have ended, and a stop sequence ended one of them, the rest is not waited for: it would
-    be paid for and thrown away. Usage that would have been told in it is not known then.
+    be paid for and thrown away. Usage that would have been told there is not known then.
     `source` relays nothing (see `read_relayed`); it is closed here.
     """
     replies: dict[int, _Choice] = defaultdict(partial(_Choice, stops))
@@ -75,8 +75,10 @@ class _BodyReader:
         self._body += data
         return ()
 
-    def close(self) -> Iterator[Event]:
-        return read_body(bytes(self._body), self._form)
+    def close(self) -> list[Event]:
+        told = read_body(bytes(self._body), self._form)
+        # The usage first: it is known, and must not be lost with what a stop sequence cuts off.
+        return sorted(told, key=lambda event: not isinstance(event, UsageReport))
 
 
 class _Choice:

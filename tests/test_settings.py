@@ -191,6 +191,7 @@ class TestPrecedence:
 
     def test_adapters_read_from_the_same_places(self, monkeypatch: pytest.MonkeyPatch) -> None:
         write_env_file(A_KEY="file", B_KEY="file", C_KEY="")
+        monkeypatch.setenv("A_KEY", "")
         monkeypatch.setenv("B_KEY", "environment")
 
         told = environment()

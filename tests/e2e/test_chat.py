@@ -66,6 +66,31 @@ def test_echo_answers_with_the_users_words(any_client: openai.OpenAI) -> None:
     )
 
 
+def test_echo_keeps_to_stop_sequences(client: openai.OpenAI) -> None:
+    """A provider that knows none: the gateway enforces them, and says nothing of dropping any."""
+    raw = client.chat.completions.with_raw_response.create(
+        model="echo", messages=HELLO_MESSAGES, stop=["x", "ing, g"]
+    )
+    assert "x-one-api-dropped-params" not in raw.headers
+    (choice,) = raw.parse().choices
+    assert ("Good morn", "stop") == (choice.message.content, choice.finish_reason)
+    chunks = client.chat.completions.create(
+        model="echo",
+        messages=HELLO_MESSAGES,
+        stop="ing, g",
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    told = list(chunks)
+    assert "Good morn" == "".join(c.choices[0].delta.content or "" for c in told if c.choices)
+    assert ["stop"] == [
+        c.choices[0].finish_reason for c in told if c.choices and c.choices[0].finish_reason
+    ]
+    usage = told[-1].usage
+    assert usage is not None
+    assert usage.completion_tokens > 0
+
+
 def test_echo_streams_word_by_word(any_client: openai.OpenAI) -> None:
     with any_client.chat.completions.create(
         model="echo", messages=HELLO_MESSAGES, stream=True

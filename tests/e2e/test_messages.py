@@ -22,6 +22,7 @@ from tests.scripted_upstream import (
     REASONED,
     TOOL_CALL_WITHOUT_ARGUMENTS,
     Answer,
+    Hang,
     TokenCount,
     openai_chunks,
     openai_completion,
@@ -252,6 +253,54 @@ def test_reasoning_is_thinking_with_our_signature(
     assert REASONED.reasoning_text == thinking.thinking
     assert thinking.signature.startswith(SIGNATURE_PREFIX)
     assert "text" == text.type
+
+
+FIVE_STOPS = ["1", "2", "3", "4", "###"]
+COUNTED = Answer(words=("one #", "# two #", "## three"))
+
+
+def test_more_stop_sequences_than_the_provider_takes_end_the_answer(
+    any_client: anthropic.Anthropic, openai_scene: Scene
+) -> None:
+    openai_scene.script(
+        openai_completion(COUNTED),
+        # Nothing but the stop sequence ends this one.
+        sse_reply([*openai_frames(openai_chunks(COUNTED)[:-2], done=False), Hang()]),
+    )
+    for message in (
+        created(any_client, openai_scene.model, stop_sequences=FIVE_STOPS),
+        streamed(any_client, openai_scene.model, stop_sequences=FIVE_STOPS),
+    ):
+        told = facts(message)
+        assert [{"type": "text", "text": "one ## two "}] == told["content"]
+        assert ("stop_sequence", "###") == (message.stop_reason, message.stop_sequence)
+        assert message.usage.input_tokens > 0
+        assert message.usage.output_tokens > 0
+    whole, stream = openai_scene.requests
+    assert [False, False] == ["stop" in request.json for request in (whole, stream)]
+    stream.wait_closed()
+
+
+def test_stop_sequences_that_the_answer_has_not_leave_it_whole(
+    client: anthropic.Anthropic, openai_scene: Scene
+) -> None:
+    replies = (openai_completion(COUNTED), sse_reply(openai_frames(openai_chunks(COUNTED))))
+    openai_scene.script(*replies, *replies)
+    absent = [*"12345"]
+    expected = facts(created(client, openai_scene.model))
+    assert ("end_turn", None) == (expected["stop_reason"], expected["stop_sequence"])
+    assert expected == facts(streamed(client, openai_scene.model))
+    assert expected == facts(created(client, openai_scene.model, stop_sequences=absent))
+    assert expected == facts(streamed(client, openai_scene.model, stop_sequences=absent))
+
+
+def test_a_model_without_stop_sequences_keeps_to_them(client: anthropic.Anthropic) -> None:
+    for message in (
+        created(client, "echo", stop_sequences=["wo"]),
+        streamed(client, "echo", stop_sequences=["wo"]),
+    ):
+        assert [{"type": "text", "text": "Hello, "}] == facts(message)["content"]
+        assert ("stop_sequence", "wo") == (message.stop_reason, message.stop_sequence)
 
 
 def test_usage_that_the_provider_never_tells_is_estimated(

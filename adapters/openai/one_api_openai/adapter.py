@@ -59,7 +59,7 @@ class OpenAIAdapter(OpenAICompatibleAdapter):
     ) -> None:
         super().__init__(settings, context, provider)
         # What is behind another URL may go by the same names and be of another mind.
-        is_openai = provider is PROVIDERS[0] and not settings.base_url
+        is_openai = self._base_url == PROVIDERS[0].base_url
         self._refusing = RefusingModels(KNOWN if is_openai else {})
 
     @override

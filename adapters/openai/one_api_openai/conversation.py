@@ -2,7 +2,8 @@
 
 A message of the model is split into items, one for its words and one for each call. Items carry no
 ids of their own: nothing is stored, so that an id would name what the provider cannot find.
-Source: openai (Python SDK) 3.52.0, types/responses, read 2026-11-21.
+Source: openai (Python SDK) 3.52.0, types/responses, read 2026-11-21; what a model said may come
+without an id: github.com/openai/openai-python pull request 3722 (2026-08-23).
 """
 
 from __future__ import annotations

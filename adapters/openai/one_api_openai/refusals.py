@@ -2,9 +2,10 @@
 
 There OpenAI answers with 400 "Function tools with reasoning_effort are not supported for <model> in
 /v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'."
-Source: github.com/openai/openai-openapi issue 541 (2026-05-18, gpt-5.4); BerriAI/litellm pull
-request 34569 (2026-07-24, gpt-5.6); charmbracelet/crush issue 2913 (2026-05-14) and
-jeffdafoe/llm-memory-api pull request 178 (2026-04-29, gpt-5.5).
+Source, on GitHub: openai/openai-openapi issue 541 (gpt-5.4, 2026-05-18); BerriAI/litellm pull
+request 34569 (gpt-5.6, 2026-07-24) and livekit/agents pull request 7169 (gpt-5.6 and gpt-5.4
+without an effort, 2026-09-08); charmbracelet/crush issue 2913 and jeffdafoe/llm-memory-api pull
+request 178 (gpt-5.5, 2026-05-14 and 2026-04-29).
 """
 
 from __future__ import annotations

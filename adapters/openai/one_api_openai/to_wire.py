@@ -2,8 +2,8 @@
 
 The response is always streamed and never stored: whoever asked for a chat knows no id to fetch it
 by. Functions are strict here unless told otherwise, other than in a chat.
-Source: openai (Python SDK) 3.52.0, types/responses/response_create_params, and the guide "Migrate
-to the Responses API", read 2026-11-21.
+Source: openai (Python SDK) 3.52.0, types/responses/response_create_params, read 2026-11-21;
+developers.openai.com, guide "Function calling", section "Strict mode" (a copy of 2026-04-01).
 """
 
 from __future__ import annotations
@@ -116,6 +116,8 @@ def _add_stream_options(request: ChatCompletionRequest, body: JsonObject) -> Non
 def _add_reasoning(request: ChatCompletionRequest, body: JsonObject) -> None:
     """A summary comes only to those who ask: chats of OpenAI tell no reasoning, and organisations
     that OpenAI has not verified are refused for asking.
+
+    Source: github.com/home-assistant/core issue 160212 (2026-01-03).
     """
     given = body.get("reasoning")
     reasoning: JsonObject = dict(given) if isinstance(given, Mapping) else {}

@@ -181,6 +181,12 @@ async def test_what_is_known_of_openai_is_not_assumed_of_another_endpoint() -> N
     assert [CHAT] == provider.paths
 
 
+async def test_openai_is_known_by_its_url() -> None:
+    provider = Provider([STREAM])
+    await ask(adapter_over(provider, BASE_URL="https://api.openai.com"), "gpt-5.6")
+    assert [RESPONSE] == provider.paths
+
+
 async def test_a_response_is_asked_for_with_the_credential_and_read() -> None:
     provider = Provider([STREAM])
     events = await ask(adapter_over(provider), "gpt-5.6", reasoning_effort="low")
