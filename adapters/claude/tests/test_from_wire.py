@@ -302,7 +302,9 @@ def test_recorded_replies_are_in_anthropics_own_format() -> None:
             [*HEAD, TextDelta("and then"), USAGE, Finish("length")],
             id="window-exceeded",
         ),
-        pytest.param("stop_sequence", [*HEAD, TextDelta("one"), USAGE, STOPPED], id="stop-sequence"),
+        pytest.param(
+            "stop_sequence", [*HEAD, TextDelta("one"), USAGE, STOPPED], id="stop-sequence"
+        ),
         pytest.param("unknown_stop_reason", [*HEAD, TextDelta("x"), *STOP], id="unknown-reason"),
         pytest.param(
             "usage_in_delta_only",
