@@ -116,6 +116,19 @@ class TestStops:
         # A whole reply told its usage already.
         assert (told["usage"]["completion_tokens"] == 7) == (not stream)
 
+    async def test_end_each_of_the_choices_of_one_answer(self, stream: bool) -> None:
+        choices = [
+            TextDelta("a###b"),
+            TextDelta("c", 1),
+            TextDelta("d", 1),
+            Finish("length", 1),
+        ]
+        adapter = ScriptedAdapter([Start(), *choices], policy=ParameterPolicy(frozenset({"n"})))
+
+        told = await told_by(adapter, ["###"], n=2, stream=stream)
+
+        assert [("a", "stop"), ("cd", "length")] == texts(told)
+
     async def test_that_never_match_change_nothing(self, stream: bool) -> None:
         adapter = ScriptedAdapter(relayed(ANSWER, stream=stream), policy=SPEAKS_OPENAI)
         untouched = ScriptedAdapter(relayed(ANSWER, stream=stream), policy=SPEAKS_OPENAI)

@@ -231,6 +231,18 @@ async def test_logprobs_go_with_the_text_of_their_tokens() -> None:
     ] == await enforced([whole, STOP], "<x>")
 
 
+async def test_deltas_that_are_held_keep_their_order() -> None:
+    events: list[Event] = [TextDelta("aba"), TextDelta("b"), TextDelta("c"), STOP]
+
+    assert [
+        TextDelta("ab"),
+        TextDelta("a"),
+        TextDelta("b"),
+        TextDelta("c"),
+        STOP,
+    ] == await enforced(events, "abaa")
+
+
 @pytest.mark.parametrize(
     "content", [None, ["ab"], [{}], [{"token": None}]], ids=["none", "text", "empty", "null"]
 )

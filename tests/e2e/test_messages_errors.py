@@ -111,7 +111,10 @@ def test_any_version_is_taken(gateway: GatewayProcess, version: str | None) -> N
         ({**ECHO, "model": 5}, "'model'"),
         ({"model": "echo", "messages": HI}, "'max_tokens'"),
         ({**ECHO, "messages": [{"role": "user"}]}, "'messages[0].content'"),
-        ({**ECHO, "stop_sequences": ["X"]}, "'stop'"),
+        (
+            {**ECHO, "output_config": {"format": {"type": "json_schema", "schema": {}}}},
+            "'response_format'",
+        ),
     ],
     ids=["broken", "empty", "array", "no model", "model", "no bound", "content", "unsupported"],
 )
