@@ -71,13 +71,14 @@ class ParameterPolicy:
 
     `honoured` names them; `emulated` those among them that the adapter brings about where the
     provider has no such thing. `forwards_unknown` says that every other one, known to us or not,
-    is sent on for the provider to judge (OpenAI-shaped providers). Who honours `stop` by name is
-    given any number of stop sequences.
+    is sent on for the provider to judge (OpenAI-shaped providers), but for those it is known to
+    lack. Who honours `stop` by name is given any number of stop sequences.
     """
 
     honoured: frozenset[str] = frozenset()
     forwards_unknown: bool = False
     emulated: frozenset[str] = frozenset()
+    lacks: frozenset[str] = frozenset()
 
     def treatment(self, parameter: str) -> Literal["yes", "emulated", "dropped", "refused"]:
         """What becomes of `parameter` in a request that asks something of it."""
@@ -91,11 +92,15 @@ class ParameterPolicy:
 
     def honours(self, parameter: str) -> bool:
         """Whether the adapter sees to `parameter`."""
+        if parameter in self.lacks:
+            return False
         return self.forwards_unknown or parameter in self.honoured
 
     def takes_stops(self, count: int) -> bool:
         """Whether the adapter sees to so many stop sequences; else the gateway enforces them."""
-        return "stop" in self.honoured or (self.forwards_unknown and count <= MAX_STOPS)
+        if "stop" in self.honoured:
+            return True
+        return self.honours("stop") and count <= MAX_STOPS
 
     def settle(self, request: ChatCompletionRequest, *, strict: bool) -> tuple[str, ...]:
         """The parameters of `request` that will have no effect, sorted.

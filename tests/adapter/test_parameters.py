@@ -217,3 +217,9 @@ def test_unknown_parameter_is_refused_as_unknown_where_strict() -> None:
     with pytest.raises(UnsupportedParameter) as caught:
         CLOSED.settle(request(zeta=1), strict=True)
     assert ("zeta", "unknown_parameter") == (caught.value.param, caught.value.code)
+
+
+def test_what_a_provider_is_known_to_lack_is_not_left_to_it() -> None:
+    policy = ParameterPolicy(forwards_unknown=True, lacks=frozenset({"stop"}))
+    assert ("emulated", "yes") == (policy.treatment("stop"), policy.treatment("seed"))
+    assert not policy.takes_stops(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -162,15 +163,19 @@ def claude_scene(claude_upstream: ScriptedUpstream) -> Scene:
 
 
 @pytest.fixture
-def run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunHere:
+def run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunHere]:
     monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     for name in (*(field.upper() for field in Settings.model_fields), *ADAPTERS_VARIABLES):
         monkeypatch.delenv(name, raising=False)
 
     def invoke(*arguments: str, **environment: str) -> click.testing.Result:
         return click.testing.CliRunner().invoke(main, arguments, env=environment)
 
-    return invoke
+    yield invoke
+    # The command sets up logging for its process, which is this one here.
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture(params=["openai", "claude"])

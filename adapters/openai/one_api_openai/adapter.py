@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 import orjson
@@ -20,6 +22,7 @@ from one_api.adapter import (
     ModelNotFound,
     OpenAICompatibleAdapter,
     OpenAICompatibleSettings,
+    ParameterPolicy,
     UpstreamInvalidResponse,
     WireReply,
     WireRequest,
@@ -37,6 +40,9 @@ from one_api_openai.to_wire import parameter_from_wire, request_to_wire
 if TYPE_CHECKING:
     from one_api.adapter import CompatibleProvider
 
+#: Models that refuse `stop`; the gateway enforces it for them.
+#: Source: OpenAI API reference, Chat Completions, `stop`, read 2026-11.
+_REASONING_MODEL: Final = re.compile(r"(?:o\d|gpt-5(?!.*chat))")
 MAX_ERROR_BYTES: Final = 64 * 1024
 _NO_STREAM: Final = frozenset({"application/json", "text/html"})
 
@@ -61,6 +67,14 @@ class OpenAIAdapter(OpenAICompatibleAdapter):
         # What is behind another URL may go by the same names and be of another mind.
         is_openai = self._base_url == PROVIDERS[0].base_url
         self._refusing = RefusingModels(KNOWN if is_openai else {})
+        self._is_openai = is_openai
+
+    @override
+    def parameters(self, model_id: str) -> ParameterPolicy:
+        policy = super().parameters(model_id)
+        if self._is_openai and _REASONING_MODEL.match(model_id):
+            return replace(policy, lacks=frozenset({"stop"}))
+        return policy
 
     @override
     @classmethod

@@ -266,3 +266,20 @@ async def test_a_list_that_is_none_is_an_upstream_error(body: bytes) -> None:
     adapter = make_adapter(CannedTransport(200, [body]), API_KEY=CREDENTIAL)
     with pytest.raises(UpstreamInvalidResponse):
         await adapter.list_models()
+
+
+@pytest.mark.parametrize(
+    ("model", "base_url", "takes"),
+    [
+        ("gpt-5.6-terra", "", False),
+        ("o4-mini", "", False),
+        ("gpt-5-chat-latest", "", True),
+        ("gpt-4.1", "", True),
+        ("gpt-5.6-terra", "http://127.0.0.1:9/v1", True),
+    ],
+)
+def test_stops_are_left_to_models_that_take_them(model: str, base_url: str, takes: bool) -> None:
+    """OpenAI's reasoning models refuse `stop`: the gateway enforces it then."""
+    adapter = make_adapter(CannedTransport(), API_KEY=CREDENTIAL, BASE_URL=base_url)
+    assert takes is adapter.parameters(model).takes_stops(1)
+    assert adapter.parameters(model).honours("seed")
