@@ -105,7 +105,8 @@ class TokenCounter:
 
     async def count(self, model: str, texts: list[str]) -> int:
         """The tokens of `texts` together, as `model` counts them."""
-        encoding = self._encodings.get(encoding_name(model))
+        # Asked only once there is one: the import behind the names is slow.
+        encoding = self._encodings.get(encoding_name(model)) if self._encodings else None
         if sum(map(len, texts)) > _OFF_LOOP_CHARS:
             return await asyncio.to_thread(_count, encoding, texts)
         return _count(encoding, texts)

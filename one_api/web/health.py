@@ -17,7 +17,7 @@ def health_blueprint(registry: ModelRegistry, drain: Drain, *, version: str) -> 
     blueprint = flask.Blueprint("health", __name__)
 
     @blueprint.get("/")
-    def index() -> flask.Response:
+    async def index() -> flask.Response:
         rules = flask.current_app.url_map.iter_rules()
         endpoints = sorted(
             f"{method} {rule.rule.replace('<path:model_id>', '{id}')}"
@@ -28,11 +28,11 @@ def health_blueprint(registry: ModelRegistry, drain: Drain, *, version: str) -> 
         return json_response({"name": "one_api", "version": version, "endpoints": endpoints})
 
     @blueprint.get("/health")
-    def alive() -> flask.Response:
+    async def alive() -> flask.Response:
         return json_response({"status": "healthy", "timestamp": _now()})
 
     @blueprint.get("/health/ready")
-    def ready() -> flask.Response:
+    async def ready() -> flask.Response:
         is_ready = registry.is_ready() and not drain.is_draining
         reason = "draining" if drain.is_draining else "not ready"
         body = {

@@ -32,7 +32,7 @@ def reply(*, is_base64: bool, vectors: Any = VECTORS, **more: object) -> Reply:
 
 
 @pytest.mark.parametrize("is_base64", [True, False], ids=["base64", "numbers"])
-def test_the_sdks_default_and_floats_are_equal(
+def test_p43_the_sdks_default_and_floats_are_equal(
     any_client: openai.OpenAI, openai_scene: Scene, is_base64: bool
 ) -> None:
     openai_scene.script(reply(is_base64=is_base64), repeat_last=True)

@@ -25,7 +25,7 @@ def test_a_model_is_retrieved_by_its_id(client: openai.OpenAI, model_id: str) ->
 
 
 @pytest.mark.parametrize("model_id", ["acme/vision:v2", "llama3:8b-instruct"])
-def test_ids_with_slashes_and_colons_are_reached_on_every_server(
+def test_p44_ids_with_slashes_and_colons_are_reached_on_every_server(
     any_client: openai.OpenAI, any_gateway: GatewayProcess, model_id: str
 ) -> None:
     """The SDK escapes the slash, people do not."""
@@ -40,7 +40,7 @@ def test_owner_and_adapter_are_told(client: openai.OpenAI) -> None:
     assert {"adapter": "openai"}.items() <= (model.model_extra or {}).items()
 
 
-def test_the_list_is_read_by_anthropics_sdk_too(gateway: GatewayProcess) -> None:
+def test_p44_the_list_is_read_by_anthropics_sdk_too(gateway: GatewayProcess) -> None:
     with anthropic.Anthropic(
         base_url=gateway.url, auth_token=API_KEY, api_key=None, max_retries=0
     ) as client:

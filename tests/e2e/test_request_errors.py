@@ -70,7 +70,7 @@ def test_health_needs_no_key_and_gives_none_away(gateway: GatewayProcess, path: 
 # -- paths and methods
 
 
-def test_an_unknown_path_is_a_404(any_gateway: GatewayProcess) -> None:
+def test_p45_an_unknown_path_is_a_404(any_gateway: GatewayProcess) -> None:
     answer = exchange(f"{any_gateway.base_url}/no/such/path", ECHO, key=API_KEY)
     assert 404 == answer.status
     assert "/v1/no/such/path" in answer.error["message"]
@@ -122,7 +122,7 @@ def test_a_slash_at_the_end_makes_no_difference(gateway: GatewayProcess, path: s
     ],
     ids=["empty", "blank", "cut", "form", "latin-1", "list", "string", "null"],
 )
-def test_a_body_that_is_no_json_object_is_a_400(
+def test_p45_a_body_that_is_no_json_object_is_a_400(
     any_gateway: GatewayProcess, body: bytes, code: str | None
 ) -> None:
     answer = exchange(chat_url(any_gateway), body, key=API_KEY)
@@ -199,7 +199,7 @@ LIMIT = {"API_KEYS": API_KEY, "MAX_BODY_MB": "0.001", "BODY_TIMEOUT_S": "0.2"}
 
 
 @pytest.mark.parametrize("server", ["granian", "gunicorn"])
-def test_a_body_over_the_limit_is_a_413(start_gateway: StartGateway, server: Server) -> None:
+def test_p45_a_body_over_the_limit_is_a_413(start_gateway: StartGateway, server: Server) -> None:
     gateway = start_gateway(LIMIT, server=server)
     body = {**ECHO, "user": "u" * 2_000}
     declared = exchange(chat_url(gateway), body, key=API_KEY)

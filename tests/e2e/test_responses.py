@@ -195,7 +195,7 @@ def test_what_is_dropped_is_told_in_the_clients_terms(gateway: GatewayProcess) -
         pytest.param({"model": "echo"}, 400, "missing_required_parameter", "input", id="no input"),
     ],
 )
-def test_wrong_requests_are_told_what_is_wrong(
+def test_p50_wrong_requests_are_told_what_is_wrong(
     gateway: GatewayProcess, body: Any, status: int, code: str, param: str | None
 ) -> None:
     answer = exchange(f"{gateway.base_url}/responses", body, key=API_KEY)
@@ -230,7 +230,7 @@ def test_text_arrives_whole(client: openai.OpenAI, foreign: ForeignScene) -> Non
     assert "Be brief." in foreign.request.body.decode()
 
 
-def test_text_arrives_streamed(client: openai.OpenAI, foreign: ForeignScene) -> None:
+def test_p50_text_arrives_streamed(client: openai.OpenAI, foreign: ForeignScene) -> None:
     foreign.answers(HELLO, is_streamed=True)
     with client.responses.stream(model=foreign.model, input="Hello?") as stream:
         deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
@@ -249,7 +249,7 @@ def test_text_arrives_streamed(client: openai.OpenAI, foreign: ForeignScene) -> 
     ],
 )
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
-def test_tool_calls_arrive(
+def test_p50_tool_calls_arrive(
     client: openai.OpenAI, foreign: ForeignScene, answer: Answer, is_streamed: bool
 ) -> None:
     foreign.answers(answer, is_streamed=is_streamed)

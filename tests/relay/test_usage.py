@@ -16,7 +16,7 @@ from tests.scripted_upstream import HELLO, OpenAIDialect, TokenCount, openai_chu
 
 
 @pytest.mark.parametrize("on", ["last", "finish", "every"])
-def test_usage_is_known_but_hidden_unless_asked(on: Any) -> None:
+def test_p33_usage_is_known_but_hidden_unless_asked(on: Any) -> None:
     frames = openai_frames(openai_chunks(dialect=OpenAIDialect(usage_on=on)))
 
     out, relay = relayed(frames, form())
@@ -26,7 +26,7 @@ def test_usage_is_known_but_hidden_unless_asked(on: Any) -> None:
 
 
 @pytest.mark.parametrize("on", ["last", "finish", "every"])
-def test_usage_comes_last_when_asked(on: Any) -> None:
+def test_p33_usage_comes_last_when_asked(on: Any) -> None:
     frames = openai_frames(openai_chunks(dialect=OpenAIDialect(usage_on=on)))
 
     *before, last = chunks_of(relayed(frames)[0])
