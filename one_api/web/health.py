@@ -13,11 +13,14 @@ from one_api.web.responses import json_response
 
 
 def health_blueprint(registry: ModelRegistry, drain: Drain, *, version: str) -> flask.Blueprint:
-    """`/`, `/health` and `/health/ready`; none of them asks a provider."""
+    """`/`, `/health` and `/health/ready`; none of them asks a provider.
+
+    They await nothing and are plain functions: under WSGI they answer whatever the loop does.
+    """
     blueprint = flask.Blueprint("health", __name__)
 
     @blueprint.get("/")
-    async def index() -> flask.Response:
+    def index() -> flask.Response:
         rules = flask.current_app.url_map.iter_rules()
         endpoints = sorted(
             f"{method} {rule.rule.replace('<path:model_id>', '{id}')}"
@@ -28,11 +31,11 @@ def health_blueprint(registry: ModelRegistry, drain: Drain, *, version: str) -> 
         return json_response({"name": "one_api", "version": version, "endpoints": endpoints})
 
     @blueprint.get("/health")
-    async def alive() -> flask.Response:
+    def alive() -> flask.Response:
         return json_response({"status": "healthy", "timestamp": _now()})
 
     @blueprint.get("/health/ready")
-    async def ready() -> flask.Response:
+    def ready() -> flask.Response:
         is_ready = registry.is_ready() and not drain.is_draining
         reason = "draining" if drain.is_draining else "not ready"
         body = {
