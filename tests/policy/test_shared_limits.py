@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,18 +36,21 @@ class RedisServer:
         assert program is not None, "redis-server is needed (Debian: apt-get install redis-server)"
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         self._process = subprocess.Popen(
-            [program, *arguments], cwd=self._directory, stdout=subprocess.DEVNULL
+            [program, *arguments], cwd=self._directory, stdout=subprocess.PIPE
         )
-        for _ in range(500):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.1):
+        assert self._process.stdout is not None
+        log = []
+        for line in self._process.stdout:  # ends when the program does
+            log.append(line.decode())
+            if b"Ready to accept connections" in line:
                 return
-            self._process.poll()
-        raise RuntimeError("Redis did not start")
+        self.stop()
+        raise RuntimeError("Redis did not start: " + "".join(log))
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()
             self._process = None
 
 
