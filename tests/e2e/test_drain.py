@@ -14,6 +14,9 @@ from tests.e2e.gateways import GatewayProcess, Server
 from tests.e2e.scenes import Scene
 from tests.scripted_upstream import HELLO, Gate, Hang, Hold, ScriptedUpstream, sse_reply
 
+# Each starts gateways of its own, to stop them.
+pytestmark = pytest.mark.slow
+
 #: How a server's process ends after SIGTERM: uvicorn passes the signal on once it is done.
 EXIT_STATUS: dict[Server, int] = {"granian": 0, "uvicorn": -15, "gunicorn": 0, "flask": -15}
 

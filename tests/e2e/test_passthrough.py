@@ -177,6 +177,7 @@ def _kilobytes(status: Path, field: str) -> int:
     return int(found.group(1)) if found else 0
 
 
+@pytest.mark.slow
 def test_an_upload_takes_little_memory(
     any_passing: GatewayProcess, any_sdk: openai.OpenAI, upstream: ScriptedUpstream
 ) -> None:
@@ -191,6 +192,7 @@ def test_an_upload_takes_little_memory(
     assert growth_mb < 10
 
 
+@pytest.mark.slow
 def test_a_file_comes_back_as_its_bytes(
     any_passing: GatewayProcess, any_sdk: openai.OpenAI, upstream: ScriptedUpstream
 ) -> None:

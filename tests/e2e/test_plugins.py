@@ -15,6 +15,9 @@ from tests.e2e.conftest import StartGateway, watched
 from tests.e2e.exchanges import exchange
 from tests.e2e.gateways import GatewayProcess, clean_environment, run_to_end
 
+# Each installs a package with pip, or starts gateways of its own.
+pytestmark = pytest.mark.slow
+
 PLUGINS = Path(__file__).parents[1] / "plugins"
 #: What becomes of each entry point of `broken`, and what an operator reads about it.
 BROKEN = {
@@ -181,7 +184,6 @@ def test_an_adapter_that_was_asked_for_must_serve(
     assert 404 == say(gateway, "echo").status
 
 
-@pytest.mark.slow
 def test_what_is_not_on_the_list_is_not_even_imported(tmp_path: Path, sleepers: str) -> None:
     """Its import would never end."""
     environment = {"PYTHONPATH": sleepers, "ONE_API_ADAPTERS": "echo"}
@@ -246,7 +248,6 @@ def test_an_adapter_that_raises_midway_is_told_inside_the_stream(
 # -- those that never come to an end
 
 
-@pytest.mark.slow
 def test_an_import_that_never_ends_is_given_up(tmp_path: Path, sleepers: str) -> None:
     environment = {"PYTHONPATH": sleepers, "ONE_API_ADAPTERS": "sleeps_on_import,echo"}
     ended = run_to_end(["adapters"], tmp_path, environment)
@@ -257,7 +258,6 @@ def test_an_import_that_never_ends_is_given_up(tmp_path: Path, sleepers: str) ->
     assert " loaded " in rows["echo"]
 
 
-@pytest.mark.slow
 def test_a_provider_that_never_lists_its_models_delays_only_the_list(
     start_gateway: StartGateway, sleepers: str
 ) -> None:
