@@ -11,21 +11,19 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, NotRequired, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Discriminator,
     Field,
     StringConstraints,
     Tag,
-    ValidationError,
     model_validator,
     with_config,
 )
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from one_api.schemas import JsonObject
+from one_api.schemas.body import RequestBody
 from one_api.schemas.messages import Message, one_of, tag_by_shape
-from one_api.schemas.validation import disagree, invalid_request
+from one_api.schemas.validation import disagree
 
 _OPEN = ConfigDict(strict=True, extra="allow")
 
@@ -221,13 +219,11 @@ MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
 
-class ChatCompletionRequest(BaseModel):
+class ChatCompletionRequest(RequestBody):
     """The body of `POST /v1/chat/completions`, checked.
 
     Nested values stay the dictionaries that arrived. Build one with `from_wire`.
     """
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=())
 
     messages: Annotated[list[Message], Field(min_length=1)]
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
@@ -272,13 +268,6 @@ class ChatCompletionRequest(BaseModel):
     verbosity: Literal["low", "medium", "high"] | None = None
     web_search_options: dict[str, Any] | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, body: Any) -> Any:
-        if not isinstance(body, dict):
-            return body
-        return {key: value for key, value in body.items() if value is not None}
-
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         if self.max_tokens is not None and self.max_completion_tokens is not None:
@@ -301,29 +290,6 @@ class ChatCompletionRequest(BaseModel):
                     "is required for role 'assistant' unless it has 'tool_calls'",
                 )
         return self
-
-    @classmethod
-    def from_wire(cls, body: object) -> Self:
-        """The request in a decoded JSON body.
-
-        Raises: InvalidRequest that names the first wrong field in `param`.
-        """
-        try:
-            return cls.model_validate(body)
-        except ValidationError as exc:
-            raise invalid_request(exc) from exc
-
-    def to_wire(self) -> JsonObject:
-        """The request as a JSON object: the fields the client set, and its unknown ones.
-
-        The object is new, its values are shared: replace values, never change them in place.
-        """
-        # In the order of definition, not of the set: same request, same bytes.
-        given = self.model_fields_set
-        body = {name: value for name, value in self.__dict__.items() if name in given}
-        if self.model_extra:
-            body.update(self.model_extra)
-        return body
 
     def without(self, *names: str) -> Self:
         """The same request as if the fields `names` had not been sent."""

@@ -7,23 +7,20 @@ Unknown fields are kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     StringConstraints,
     Tag,
-    ValidationError,
     model_validator,
 )
 
-from one_api.schemas import JsonObject
+from one_api.schemas.body import RequestBody
 from one_api.schemas.chat import Penalty, Stop, StreamOptions
 from one_api.schemas.embeddings import Tokens, tag_of_inputs
-from one_api.schemas.validation import disagree, invalid_request
+from one_api.schemas.validation import disagree
 
 #: The completion limit of this endpoint where the client names none, in tokens.
 DEFAULT_MAX_TOKENS = 16
@@ -39,10 +36,8 @@ Prompt = Annotated[
 ]
 
 
-class CompletionRequest(BaseModel):
+class CompletionRequest(RequestBody):
     """The body of `POST /v1/completions`, checked; build one with `from_wire`."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=())
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     prompt: Prompt | None = None
@@ -63,13 +58,6 @@ class CompletionRequest(BaseModel):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     user: str | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, body: Any) -> Any:
-        if not isinstance(body, dict):
-            return body
-        return {key: value for key, value in body.items() if value is not None}
-
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         if self.stream_options is not None and not self.stream:
@@ -79,23 +67,6 @@ class CompletionRequest(BaseModel):
         if self.best_of and self.best_of > (self.n or 1) and self.stream:
             raise disagree("best_of", "cannot choose among completions that are streamed")
         return self
-
-    @classmethod
-    def from_wire(cls, body: object) -> Self:
-        """The request in a decoded JSON body.
-
-        Raises: InvalidRequest that names the first wrong field in `param`.
-        """
-        try:
-            return cls.model_validate(body)
-        except ValidationError as exc:
-            raise invalid_request(exc) from exc
-
-    def to_wire(self) -> JsonObject:
-        """The request as a JSON object: the fields the client set, and its unknown ones."""
-        given = self.model_fields_set
-        body = {name: value for name, value in self.__dict__.items() if name in given}
-        return {**body, **(self.model_extra or {})}
 
     @property
     def prompts(self) -> Sequence[str | list[int]]:

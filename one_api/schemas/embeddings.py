@@ -7,21 +7,16 @@ Unknown fields are kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     StringConstraints,
     Tag,
-    ValidationError,
-    model_validator,
 )
 
-from one_api.schemas import JsonObject
-from one_api.schemas.validation import invalid_request
+from one_api.schemas.body import RequestBody
 
 #: Most inputs of one request.
 MAX_INPUTS = 2048
@@ -53,40 +48,14 @@ Input = Annotated[
 ]
 
 
-class EmbeddingRequest(BaseModel):
+class EmbeddingRequest(RequestBody):
     """The body of `POST /v1/embeddings`, checked; build one with `from_wire`."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=())
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     input: Input
     dimensions: Annotated[int, Field(ge=1)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, body: Any) -> Any:
-        if not isinstance(body, dict):
-            return body
-        return {key: value for key, value in body.items() if value is not None}
-
-    @classmethod
-    def from_wire(cls, body: object) -> Self:
-        """The request in a decoded JSON body.
-
-        Raises: InvalidRequest that names the first wrong field in `param`.
-        """
-        try:
-            return cls.model_validate(body)
-        except ValidationError as exc:
-            raise invalid_request(exc) from exc
-
-    def to_wire(self) -> JsonObject:
-        """The request as a JSON object: the fields the client set, and its unknown ones."""
-        given = self.model_fields_set
-        body = {name: value for name, value in self.__dict__.items() if name in given}
-        return {**body, **(self.model_extra or {})}
 
     @property
     def inputs(self) -> Sequence[str | list[int]]:

@@ -7,25 +7,22 @@ and `OtherTool`: whoever cannot run them says so.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, Self
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Discriminator,
     Field,
     StringConstraints,
     Tag,
-    ValidationError,
-    model_validator,
     with_config,
 )
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from one_api.schemas import JsonObject
+from one_api.schemas.body import RequestBody
 from one_api.schemas.chat import MetadataKey, MetadataValue, Name, ReasoningEffort
 from one_api.schemas.messages import InputAudio, one_of, tag_by_shape
-from one_api.schemas.validation import invalid_request
 
 _OPEN = ConfigDict(strict=True, extra="allow")
 
@@ -332,13 +329,11 @@ class ReasoningOptions(TypedDict, total=False):
     generate_summary: SummaryKind | None
 
 
-class ResponseRequest(BaseModel):
+class ResponseRequest(RequestBody):
     """The body of `POST /v1/responses`, checked.
 
     Nested values stay the dictionaries that arrived. Build one with `from_wire`.
     """
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=())
 
     input: Input | None = None
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
@@ -371,24 +366,6 @@ class ResponseRequest(BaseModel):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     user: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, body: Any) -> Any:
-        if not isinstance(body, dict):
-            return body
-        return {key: value for key, value in body.items() if value is not None}
-
-    @classmethod
-    def from_wire(cls, body: object) -> Self:
-        """The request in a decoded JSON body.
-
-        Raises: InvalidRequest that names the first wrong field in `param`.
-        """
-        try:
-            return cls.model_validate(body)
-        except ValidationError as exc:
-            raise invalid_request(exc) from exc
 
     @property
     def extras(self) -> JsonObject:

@@ -1,0 +1,49 @@
+"""What the bodies of all requests in OpenAI's format share."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from one_api.schemas import JsonObject
+from one_api.schemas.validation import invalid_request
+
+
+class RequestBody(BaseModel):
+    """A request's JSON object, checked: types are strict, `null` is absent, the unknown is kept.
+
+    Nested values stay the dictionaries that arrived. Build one with `from_wire`.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        return {key: value for key, value in body.items() if value is not None}
+
+    @classmethod
+    def from_wire(cls, body: object) -> Self:
+        """The request in a decoded JSON body.
+
+        Raises: InvalidRequest that names the first wrong field in `param`.
+        """
+        try:
+            return cls.model_validate(body)
+        except ValidationError as exc:
+            raise invalid_request(exc) from exc
+
+    def to_wire(self) -> JsonObject:
+        """The request as a JSON object: the fields the client set, and its unknown ones.
+
+        The object is new, its values are shared: replace values, never change them in place.
+        """
+        # In the order of definition, not of the set: same request, same bytes.
+        given = self.model_fields_set
+        body = {name: value for name, value in self.__dict__.items() if name in given}
+        if self.model_extra:
+            body.update(self.model_extra)
+        return body
