@@ -7,6 +7,7 @@ import functools
 import logging
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,8 @@ def serve(
     reload: bool,
 ) -> None:
     """Serve the gateway until told to stop."""
+    if reload and find_spec("watchfiles") is None:
+        raise click.UsageError("--reload needs an extra: pip install 'one-api-gateway[reload]'")
     if addr is not None:
         if host is not None or port is not None:
             raise click.UsageError("--addr stands for --host and --port: give one or the other")

@@ -101,3 +101,10 @@ def test_the_banners_curl_line_works(start_gateway: StartGateway, has_key: bool)
         check=True,
     ).stdout
     assert '"content":"Hello"' in told
+
+
+def test_reload_says_what_it_needs(run_here: RunHere, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("one_api.cli.find_spec", lambda name: None)
+    result = run_here("serve", "--reload")
+    assert 2 == result.exit_code
+    assert "one-api-gateway[reload]" in result.output
