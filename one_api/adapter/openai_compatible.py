@@ -23,7 +23,7 @@ from one_api.adapter.http import MAX_ERROR_BYTES, HTTPModelAdapter, ReplyParser,
 from one_api.adapter.parameters import ParameterPolicy
 from one_api.adapter.passthrough import RawRequest
 from one_api.adapter.settings import AdapterSettings
-from one_api.errors import UpstreamInvalidResponse
+from one_api.errors import UnsupportedParameter, UpstreamInvalidResponse
 from one_api.events import Event, Relay
 from one_api.schemas.models import ModelInfo
 
@@ -56,6 +56,9 @@ class CompatibleProvider:
     responses: bool = False
     #: Has the legacy `/completions`; else those are asked as chats.
     completions: bool = False
+    #: Knows `safety_identifier`; else it is dropped: clients of other formats send it with every
+    #: request, and strict providers refuse fields they do not know.
+    safety_identifier: bool = False
     #: Sends a usage chunk when `stream_options.include_usage` asks for one.
     stream_usage: bool = True
     #: Page the facts of this row were read from, and when.
@@ -153,6 +156,14 @@ class OpenAICompatibleAdapter(HTTPModelAdapter):
             body.pop("stream_options", None)
         elif request.wants_stream:
             body["stream_options"] = {**(request.stream_options or {}), "include_usage": True}
+        if not provider.safety_identifier and "safety_identifier" in body:
+            if call.strict_params:
+                raise UnsupportedParameter(
+                    "Unsupported parameter: 'safety_identifier' is not supported with this model.",
+                    param="safety_identifier",
+                )
+            del body["safety_identifier"]
+            call.drop("safety_identifier")
         if not provider.max_completion_tokens and "max_completion_tokens" in body:
             body["max_tokens"] = body.pop("max_completion_tokens")
         if not provider.developer_role:

@@ -17,6 +17,7 @@ PROVIDERS: tuple[CompatibleProvider, ...] = (
         base_url="https://api.openai.com/v1",
         completions=True,
         max_completion_tokens=True,
+        safety_identifier=True,
         developer_role=True,
         responses=True,
         source="openai (Python SDK) 3.52.0: base URL, types/chat, types/responses, "

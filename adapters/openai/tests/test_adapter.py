@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from one_api.adapter import (
     ModelInfo,
     Relay,
     Timeouts,
+    UnsupportedParameter,
     UpstreamInvalidResponse,
     WireReply,
     WireRequest,
@@ -124,6 +126,21 @@ def test_the_completion_limit_has_the_name_the_provider_knows(
     known = "max_completion_tokens" if provider.max_completion_tokens else "max_tokens"
     assert {known: 5} == {key: value for key, value in body.items() if key.startswith("max_")}
     assert 5 == sent(provider, max_tokens=5)["max_tokens"]
+
+
+@ROWS
+def test_the_end_users_name_is_sent_to_whom_knows_the_field(provider: CompatibleProvider) -> None:
+    adapter = make_adapter(CannedTransport(), provider, API_KEY=CREDENTIAL)
+    request = ChatCompletionRequest.from_wire({"messages": [QUESTION], "safety_identifier": "u"})
+    call, strict = Call(model="m"), Call(model="m", strict_params=True)
+    body = adapter.to_wire(request, call).body
+    assert isinstance(body, bytes)
+    assert provider.safety_identifier is ("safety_identifier" in orjson.loads(body))
+    assert provider.safety_identifier is (call.dropped == [])
+    with contextlib.ExitStack() as refused:
+        if not provider.safety_identifier:
+            refused.enter_context(pytest.raises(UnsupportedParameter))
+        adapter.to_wire(request, strict)
 
 
 @ROWS
