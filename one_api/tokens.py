@@ -44,7 +44,8 @@ DEFAULT_ENCODING = "o200k_base"
 _OFF_LOOP_CHARS = 20_000
 #: Pieces in which long text is counted: runs without white space cost more than their length.
 _PIECE_CHARS = 8_000
-#: What the chat format adds (OpenAI cookbook, "How to count tokens", read 2026-11).
+#: What the chat format adds: OpenAI cookbook, `num_tokens_from_messages`; the last is
+#: an estimate.
 _PER_MESSAGE, _PER_NAME, _PER_REPLY, _PER_TOOL_CALL = 3, 1, 3, 8
 #: An image of 1024 x 1024 at high detail, and any at low detail.
 _PER_IMAGE, _PER_LOW_IMAGE = 765, 85

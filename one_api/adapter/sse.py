@@ -2,7 +2,7 @@
 
 Lines end in `\n`, `\r\n` or `\r` and nothing else: U+2028 and its kin are text inside JSON. A
 leading byte-order mark is skipped, comments are told as events without data.
-Source: WHATWG HTML living standard, section "Server-sent events", read 2026-11.
+Source: WHATWG HTML living standard, section "Server-sent events".
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def usage_from_wire(wire: object) -> Usage | None:
         return None
     prompt = wire.get("prompt_tokens_details")
     completion = wire.get("completion_tokens_details")
-    # DeepSeek tells cache hits beside the totals (api-docs.deepseek.com, read 2026-11).
+    # DeepSeek tells cache hits beside the totals (docs.stigg.io, stored copy).
     cached = _count(prompt, "cached_tokens") or _count(wire, "prompt_cache_hit_tokens")
     return Usage(
         prompt_tokens=_count(wire, "prompt_tokens"),

@@ -3,7 +3,7 @@
 Read only where the provider is not Anthropic itself: unknown fields and whatever has no
 counterpart elsewhere (`context_management`, `container`, `cache_control`) are ignored. Unions are
 told apart by tags as in `messages`.
-Source: Anthropic Messages API reference and anthropic-python 2.11.0 types, read 2026-11.
+Source: anthropic-python 2.11.0 types.
 """
 
 from __future__ import annotations

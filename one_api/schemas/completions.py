@@ -1,6 +1,7 @@
 """A legacy text completion request: every documented field with its type and range.
 
-Source: OpenAI API reference and openai-python 3.52.0 types, read 2026-11. `null` means absent.
+Source: openai-python 3.52.0 types and OpenAI's published specification 2.3.0 (2026-08-21). `null`
+means absent.
 Unknown fields are kept.
 """
 

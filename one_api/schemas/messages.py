@@ -4,7 +4,7 @@ Messages stay plain dictionaries after validation, so that what a client sent is
 OpenAI-shaped provider gets, unknown fields included. Unions are told apart by their tag before
 anything else is looked at: an error names the field that is wrong, not every shape it could be.
 Tags are written `<so>`; `validation.field_path` leaves them out of the path a caller sees.
-Source: OpenAI API reference and openai-python 3.52.0 types, read 2026-11.
+Source: openai-python 3.52.0 types and OpenAI's published specification 2.3.0 (2026-08-21).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The field `model` at the beginning of a multipart form: found, and written anew.
 
 Only the head of a form is looked at, so that the files behind it need not be held in memory.
-Source: RFC 7578 and RFC 2046 section 5.1, read 2026-11.
+Source: RFC 7578 and RFC 2046 section 5.1.
 """
 
 from __future__ import annotations

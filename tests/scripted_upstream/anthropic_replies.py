@@ -1,6 +1,6 @@
 """Anthropic's wire as the provider sends it.
 
-Source: Anthropic Messages API reference and anthropic-python 2.11.0 types, read 2026-11.
+Source: anthropic-python 2.11.0 types.
 """
 
 from __future__ import annotations

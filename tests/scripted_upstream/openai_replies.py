@@ -1,6 +1,6 @@
 """OpenAI's wire as a provider sends it, and as sloppier ones send it.
 
-Source: OpenAI API reference and openai-python 3.52.0 types, read 2026-11; the sloppy dialects are
+Source: openai-python 3.52.0 types; the sloppy dialects are
 those of compatible servers and proxies seen in public issues.
 """
 

@@ -1,7 +1,7 @@
 """Prompt cache breakpoints: OpenAI's and the de-facto one, as Anthropic's `cache_control`.
 
 Anthropic takes at most four in a request, and none of a longer life after one of a shorter.
-Source: platform.claude.com, "Prompt caching", read 2026-10.
+Source: platform.claude.com, "Prompt caching", stored copies of 2026-08 to 2026-10.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ models tells of thinking, effort, structured outputs and limits; sampling, force
 instructions inside the conversation are told in the documentation only. An unknown model is treated
 as having the newest restrictions, and what a refusal teaches is kept for the life of the process.
 Source: platform.claude.com, model overview, "Thinking", "Effort", "Errors" and migration pages,
-read 2026-09 to 2026-11.
+stored copies of 2026-08 to 2026-10.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Anthropic's errors, told as an HTTP status or inside a stream, as the gateway's.
 
-Source: platform.claude.com, "Errors", read 2026-10.
+Source: platform.claude.com, "Errors", stored copies of 2026-08 to 2026-10.
 """
 
 from __future__ import annotations

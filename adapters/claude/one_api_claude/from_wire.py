@@ -1,6 +1,6 @@
 """Anthropic's event stream as the gateway's events.
 
-Source: platform.claude.com, "Streaming messages", read 2026-10.
+Source: platform.claude.com, "Streaming messages", stored copies of 2026-08 to 2026-10.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a refusal teaches about a model, so that the next request is right.
 
 Source: error texts of platform.claude.com, "Errors" and the model pages, and of public reports,
-read 2026-11. A text that is not recognised teaches nothing and reaches the client as it is.
+stored copies of 2026-08 to 2026-10. A text that is not recognised teaches nothing and reaches the
+client as it is.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from one_api.adapter import CompatibleProvider
 
 #: Models that refuse `stop`; the gateway enforces it for them.
-#: Source: OpenAI API reference, Chat Completions, `stop`, read 2026-11.
+#: Source: openai-python 3.52.0, `completion_create_params`, names o3 and o4-mini; that the other
+#: reasoning models refuse it too is assumed: enforced by the gateway it works with either.
 _REASONING_MODEL: Final = re.compile(r"(?:o\d|gpt-5(?!.*chat))")
 MAX_ERROR_BYTES: Final = 64 * 1024
 _NO_STREAM: Final = frozenset({"application/json", "text/html"})
