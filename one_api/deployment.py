@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+StrategyName = Literal[
+    "ordered", "weighted", "round_robin", "least_busy", "lowest_latency", "lowest_cost"
+]
+AfterCommit = Literal["error", "continue"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,22 +18,80 @@ class Timeouts:
 
     `first_content_s` runs from sending the request to the first content of the reply (role-only
     deltas and pings do not count); `idle_s` between two reads after that; `total_s` over all.
+    The two `failover_` values are how long to wait at first while another deployment is left to
+    try: the wait grows from there with what the deployment has shown, up to the plain value.
     """
 
     connect_s: float = 5.0
     first_content_s: float = 120.0
     idle_s: float = 60.0
     total_s: float = 600.0
+    failover_first_content_s: float = 5.0
+    failover_total_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a deployment charges, in US dollars per million tokens.
+
+    What has no price of its own costs what its kind does: cached and cache-write tokens as
+    `input_usd`, reasoning tokens as `output_usd`.
+    """
+
+    input_usd: Decimal
+    output_usd: Decimal
+    cached_input_usd: Decimal | None = None
+    cache_write_usd: Decimal | None = None
+    reasoning_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentLimits:
+    """What may be asked of a deployment, by each process of the gateway; None is no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Deployments that are chosen among in one way.
+
+    `after_commit` is what happens when a stream breaks that the client has begun to read.
+    `sticky` keeps one conversation with one deployment for as long as that can answer.
+    """
+
+    name: str = "default"
+    strategy: StrategyName = "ordered"
+    after_commit: AfterCommit = "error"
+    sticky: bool = False
+
+
+NO_LIMITS = DeploymentLimits()
+DEFAULT_GROUP = Group()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """Which adapter is asked for a public model, under which name, and how patiently."""
+    """Which adapter instance is asked for a public model, under which name, and how patiently.
+
+    Of one group, those of a lower `order` are tried first; within one order the group's strategy
+    decides. `context_window` is in tokens. `is_guess` marks an upstream that did not say which
+    models it has: that it does not know this one is not the caller's mistake.
+    """
 
     model: str
     adapter: str
     upstream_model: str
     timeouts: Timeouts = field(default_factory=Timeouts)
+    group: Group = DEFAULT_GROUP
+    weight: float = 1.0
+    order: int = 0
+    limits: DeploymentLimits = NO_LIMITS
+    price: Price | None = None
+    context_window: int | None = None
+    is_guess: bool = False
 
     @property
     def name(self) -> str:

@@ -82,12 +82,22 @@ class GatewayError(Exception):
     `retry_after_s` is in seconds and capped at `MAX_RETRY_AFTER_S` on the wire.
     `code` replaces the class's code where a provider or a validator knows a more exact one.
     `limit_headers` are `x-ratelimit-*` values to tell along.
+
+    `retryable` says that another deployment may succeed; `repeatable` that the same one may, asked
+    again, without doing work twice. `is_outage` errors count against the deployment's health, and
+    `blames_credential` ones against all that share its credential. `needs_larger_context` and
+    `names_unknown_model` say what a deployment must have that could succeed all the same.
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: str | None = None
     retryable: ClassVar[bool] = False
+    repeatable: ClassVar[bool] = False
+    is_outage: ClassVar[bool] = False
+    blames_credential: ClassVar[bool] = False
+    needs_larger_context: ClassVar[bool] = False
+    names_unknown_model: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -149,6 +159,7 @@ class ContextWindowExceeded(InvalidRequest):
     """Prompt plus requested completion do not fit the model's context window."""
 
     code = "context_length_exceeded"
+    needs_larger_context = True
 
 
 class RequestTimedOut(InvalidRequest):
@@ -163,6 +174,7 @@ class Conflict(InvalidRequest):
 
     status = 409
     code = "conflict"
+    retryable = True
 
 
 class RequestTooLarge(InvalidRequest):
@@ -207,6 +219,7 @@ class ModelNotFound(NotFound):
     """No configured adapter serves a model of this name."""
 
     code = "model_not_found"
+    names_unknown_model = True
 
 
 class MethodNotAllowed(GatewayError):
@@ -264,6 +277,7 @@ class UpstreamError(GatewayError):
     type = "server_error"
     code = "upstream_error"
     retryable = True
+    is_outage = True
 
 
 class UpstreamTimeout(UpstreamError):
@@ -277,6 +291,7 @@ class UpstreamUnreachable(UpstreamError):
     """No connection to the provider: refused, unresolvable or failed TLS."""
 
     code = "upstream_unreachable"
+    repeatable = True
 
 
 class UpstreamDisconnected(UpstreamError):
@@ -296,6 +311,7 @@ class UpstreamServerError(UpstreamError):
 
     status = 500
     code = "upstream_server_error"
+    repeatable = True
 
 
 class UpstreamOverloaded(UpstreamError):
@@ -304,6 +320,7 @@ class UpstreamOverloaded(UpstreamError):
     status = 503
     type = "service_unavailable_error"
     code = "server_is_overloaded"
+    repeatable = True
 
 
 class UpstreamRateLimited(UpstreamError):
@@ -312,6 +329,7 @@ class UpstreamRateLimited(UpstreamError):
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+    is_outage = False
 
 
 class UpstreamQuotaExhausted(UpstreamError):
@@ -320,12 +338,14 @@ class UpstreamQuotaExhausted(UpstreamError):
     status = 503
     type = "service_unavailable_error"
     code = "no_available_channel"
+    blames_credential = True
 
 
 class CredentialRejected(UpstreamError):
     """The provider refused our credential; its own words may quote the credential, so none pass."""
 
     code = "upstream_authentication_error"
+    blames_credential = True
 
 
 class ConfigurationError(Exception):

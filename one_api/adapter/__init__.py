@@ -30,7 +30,7 @@ from one_api.adapter.openai_compatible import (
 )
 from one_api.adapter.parameters import ParameterPolicy
 from one_api.adapter.passthrough import RawRequest, SupportsPassthrough
-from one_api.adapter.settings import AdapterSettings
+from one_api.adapter.settings import AdapterSettings, UpstreamSettings
 from one_api.adapter.sse import ServerSentEvent, SSEDecoder
 from one_api.adapter.stop import StopScanner
 from one_api.deployment import Timeouts
@@ -138,6 +138,7 @@ __all__ = [
     "UpstreamQuotaExhausted",
     "UpstreamRateLimited",
     "UpstreamServerError",
+    "UpstreamSettings",
     "UpstreamTimeout",
     "UpstreamUnreachable",
     "Usage",

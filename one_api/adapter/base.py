@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from one_api.adapter.parameters import ParameterPolicy
-from one_api.adapter.settings import AdapterSettings
+from one_api.adapter.settings import AdapterSettings, UpstreamSettings
 from one_api.deployment import Timeouts
 from one_api.errors import ModelNotFound
 
@@ -54,6 +54,8 @@ class Call:
     strict_params: bool = False
     dropped: list[str] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
+    #: Told the headers of the provider's reply, whatever its status: they say how much is left.
+    on_head: Callable[[Mapping[str, str]], None] | None = None
 
     def drop(self, parameter: str) -> None:
         """Note that `parameter` had no effect."""
@@ -73,6 +75,8 @@ class BaseModelAdapter(ABC):
     api_version: ClassVar[int] = API_VERSION
     #: The environment variables this adapter reads.
     Settings: ClassVar[type[AdapterSettings]] = AdapterSettings
+    #: Answers for upstreams that name no adapter: one installed adapter says so.
+    is_default_upstream: ClassVar[bool] = False
 
     def __init__(self, settings: AdapterSettings, context: AdapterContext) -> None:
         self.settings = settings
@@ -89,6 +93,21 @@ class BaseModelAdapter(ABC):
         """
         settings = cls.Settings.from_environment(environment)
         return {name: cls(settings, context)} if settings.is_configured() else {}
+
+    @classmethod
+    def build_upstream(
+        cls, name: str, upstream: UpstreamSettings, context: AdapterContext
+    ) -> BaseModelAdapter:
+        """The instance for one entry of the operator's file of upstreams, called `name` there.
+
+        Raises: ConfigurationError whose `variable` is the entry's field that is wrong.
+        """
+        return cls(cls.Settings.from_upstream(upstream), context)
+
+    @classmethod
+    def providers(cls) -> Sequence[str]:
+        """Names besides the entry point's by which upstreams ask for this adapter."""
+        return ()
 
     @classmethod
     def how_to_configure(cls) -> str:
@@ -121,6 +140,10 @@ class BaseModelAdapter(ABC):
             if model.id == model_id:
                 return model
         raise ModelNotFound(f"The model '{model_id}' does not exist.", param="model")
+
+    def continues(self, model_id: str) -> bool:
+        """Whether `model_id` goes on with a last assistant message instead of beginning anew."""
+        return False
 
     def parameters(self, model_id: str) -> ParameterPolicy:
         """Which request parameters `model_id` honours; starts closed.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -120,7 +120,7 @@ class HTTPModelAdapter(BaseModelAdapter):
         self, request: ChatCompletionRequest, call: Call
     ) -> AsyncIterator[Event]:
         wire = self.to_wire(request, call)
-        async with self.context.http.send(wire, call.timeouts) as reply:
+        async with self.send(wire, call) as reply:
             if reply.status != 200:
                 body = await reply.read(MAX_ERROR_BYTES)
                 raise self.error_from_wire(reply.status, reply.headers, body)
@@ -131,6 +131,17 @@ class HTTPModelAdapter(BaseModelAdapter):
                         yield event
             for event in parser.close():
                 yield event
+
+    @asynccontextmanager
+    async def send(self, wire: WireRequest, call: Call) -> AsyncIterator[WireReply]:
+        """Send what belongs to `call` and give its reply, as `HTTPTransport.send` does.
+
+        What the headers of the reply say of the provider's limits is noted.
+        """
+        async with self.context.http.send(wire, call.timeouts) as reply:
+            if call.on_head is not None:
+                call.on_head(reply.headers)
+            yield reply
 
     async def fetch_json(self, request: WireRequest) -> Any:
         """The decoded JSON body of a small reply, such as a model list.

@@ -190,7 +190,7 @@ class OpenAICompatibleAdapter(HTTPModelAdapter):
         wire = WireRequest(
             url=f"{self._base_url}/completions", headers=self._headers, body=orjson.dumps(body)
         )
-        async with self.context.http.send(wire, call.timeouts) as reply:
+        async with self.send(wire, call) as reply:
             if reply.status != 200:
                 told = await reply.read(MAX_ERROR_BYTES)
                 raise self.error_from_wire(reply.status, reply.headers, told)

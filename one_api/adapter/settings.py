@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from one_api.errors import ConfigurationError
+
+#: How an entry of the file of upstreams calls the fields that most adapters have.
+_ENTRY_FIELDS = {"api_key": "sk", "base_url": "endpoint"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamSettings:
+    """What an entry of the operator's file of upstreams says of the provider.
+
+    `provider` is the name by which the entry asks for its adapter. `options` are settings of the
+    adapter's own, by the names of their fields, as text.
+    """
+
+    provider: str
+    api_key: SecretStr | None = None
+    base_url: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 class AdapterSettings(BaseModel):
@@ -39,20 +57,48 @@ class AdapterSettings(BaseModel):
         """
         values: dict[str, str] = {}
         source: dict[str, str] = {}
-        for field, names in cls.variables().items():
-            for name in names:
+        for name, variables in cls.variables().items():
+            for variable in variables:
                 # Keys are pasted with a line's end more often than they have one.
-                if environment.get(name, "").strip():
-                    values[field] = environment[name].strip()
-                    source[field] = name
+                if environment.get(variable, "").strip():
+                    values[name] = environment[variable].strip()
+                    source[name] = variable
                     break
         try:
             return cls.model_validate(values)
         except ValidationError as exc:
             error = exc.errors(include_url=False, include_input=False)[0]
-            field = str(error["loc"][0]) if error["loc"] else ""
-            fallback = cls.variables().get(field, (field,))[0]
-            raise ConfigurationError(source.get(field, fallback), error["msg"]) from None
+            name = str(error["loc"][0]) if error["loc"] else ""
+            fallback = cls.variables().get(name, (name,))[0]
+            raise ConfigurationError(source.get(name, fallback), error["msg"]) from None
+
+    @classmethod
+    def from_upstream(cls, upstream: UpstreamSettings) -> Self:
+        """The settings in an entry of the operator's file of upstreams.
+
+        Raises: ConfigurationError that names the entry's field and never its value.
+        """
+        given: dict[str, str] = dict(upstream.options)
+        if upstream.base_url:
+            given["base_url"] = upstream.base_url
+        if upstream.api_key is not None:
+            given["api_key"] = upstream.api_key.get_secret_value()
+        unknown = sorted(given.keys() - cls.model_fields.keys())
+        if unknown:
+            known = ", ".join(cls.model_fields) or "none"
+            raise ConfigurationError(
+                _ENTRY_FIELDS.get(unknown[0], f"options.{unknown[0]}"),
+                f"the adapter '{upstream.provider}' has no such setting",
+                f"one of its settings: {known}",
+            )
+        try:
+            return cls.model_validate(given)
+        except ValidationError as exc:
+            error = exc.errors(include_url=False, include_input=False)[0]
+            name = str(error["loc"][0]) if error["loc"] else ""
+            raise ConfigurationError(
+                _ENTRY_FIELDS.get(name, f"options.{name}"), error["msg"]
+            ) from None
 
     def secrets(self) -> tuple[str, ...]:
         """The credentials in these settings: they are taken out of whatever is told to clients."""

@@ -175,7 +175,7 @@ class ClaudeAdapter(HTTPModelAdapter):
         Raises: the error of `error_from_wire` for any final status but 200.
         """
         wire = self.to_wire(request, call)
-        reply = await stack.enter_async_context(self.context.http.send(wire, call.timeouts))
+        reply = await stack.enter_async_context(self.send(wire, call))
         if reply.status == 200:
             return wire, reply
         body = await reply.read(MAX_ERROR_BYTES)
@@ -183,7 +183,7 @@ class ClaudeAdapter(HTTPModelAdapter):
         if corrected is None:
             raise self.error_from_wire(reply.status, reply.headers, body)
         await stack.aclose()
-        reply = await stack.enter_async_context(self.context.http.send(corrected, call.timeouts))
+        reply = await stack.enter_async_context(self.send(corrected, call))
         await self._require_success(reply)
         return corrected, reply
 
@@ -219,7 +219,7 @@ class ClaudeAdapter(HTTPModelAdapter):
         body = _body_of(wire)
         body["messages"].append({"role": "assistant", "content": content})
         wire = replace(wire, body=body_to_bytes(body))
-        reply = await stack.enter_async_context(self.context.http.send(wire, call.timeouts))
+        reply = await stack.enter_async_context(self.send(wire, call))
         await self._require_success(reply)
         return reply
 

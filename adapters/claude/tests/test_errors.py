@@ -32,7 +32,7 @@ NO_CREDIT = "Your credit balance is too low to access the Anthropic API."
         (402, "billing_error", "pay", 503, "no_available_channel", True),
         (403, "permission_error", "no", 502, "upstream_authentication_error", True),
         (404, "not_found_error", "model: claude-x", 404, "model_not_found", False),
-        (409, "conflict_error", "twice", 409, "conflict", False),
+        (409, "conflict_error", "twice", 409, "conflict", True),
         (413, "request_too_large", "32 MB", 413, "request_too_large", False),
         (429, "rate_limit_error", "slow", 429, "rate_limit_exceeded", True),
         (500, "api_error", "oops", 500, "upstream_server_error", True),

@@ -151,7 +151,7 @@ class OpenAIAdapter(OpenAICompatibleAdapter):
             headers=self._headers,
             body=orjson.dumps(request_to_wire(request, call)),
         )
-        async with self.context.http.send(wire, call.timeouts) as reply:
+        async with self.send(wire, call) as reply:
             await self._require_stream(reply, request)
             parser = ResponseParser()
             async with aclosing(reply.chunks()) as chunks:
