@@ -33,7 +33,7 @@ PAGE = Path(__file__).with_name("protocol.md")
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 
 #: Fields that say what is asked and how it is delivered; every provider has them.
-_ALWAYS_THERE = frozenset({"messages", "model", "stream", "stream_options"})
+_ALWAYS_THERE = frozenset({"messages", "model", "models", "stream", "stream_options"})
 
 
 class _NoNetwork(HTTPTransport):

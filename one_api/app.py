@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 from flask import Blueprint
 from flask_cors import CORS
@@ -13,18 +14,22 @@ from typing_extensions import override
 from one_api import settings as settings_module
 from one_api._version import __version__
 from one_api.adapter.base import AdapterContext
-from one_api.deployment import Timeouts
 from one_api.embedding import Embedder
+from one_api.errors import ConfigurationError
+from one_api.failover import Failover
 from one_api.forwarding import Forwarder
-from one_api.gateway import Gateway, GatewayOptions
+from one_api.gateway import Gateway, GatewayOptions, HoldBack
 from one_api.policy.auth import KeyRing
 from one_api.policy.limits import RateLimiter
 from one_api.registry import ModelRegistry
+from one_api.routing import Router, RoutingEvent
 from one_api.runtime import Drain, GatewayFlask, Services, UploadPolicy
 from one_api.runtime.asgi import ASGIBridge, BodyLimits
 from one_api.settings import Settings
 from one_api.tokens import TokenCounter, load_from_cache
 from one_api.upstream import Upstream
+from one_api.upstreams import Upstreams
+from one_api.upstreams_file import read_upstreams
 from one_api.web.anthropic import anthropic_blueprint, anthropic_errors
 from one_api.web.completions import completions_blueprint
 from one_api.web.embeddings import embeddings_blueprint
@@ -36,15 +41,24 @@ from one_api.web.passthrough import passthrough_blueprint
 from one_api.web.responses import KEEP_ALIVE_S
 from one_api.web.responses_api import ResponsesOptions, responses_blueprint
 
+logger = logging.getLogger(__name__)
+
 
 class _Services(Services):
     """What starts and stops with the event loop."""
 
     def __init__(
-        self, upstream: Upstream, registry: ModelRegistry, limiter: RateLimiter | None
+        self,
+        settings: Settings,
+        upstream: Upstream,
+        registry: ModelRegistry,
+        router: Router,
+        limiter: RateLimiter | None,
     ) -> None:
+        self._settings = settings
         self._upstream = upstream
         self._registry = registry
+        self._router = router
         self._limiter = limiter
 
     @override
@@ -59,18 +73,38 @@ class _Services(Services):
         if self._limiter is not None:
             await self._limiter.close()
 
+    @override
+    async def reload(self) -> list[str]:
+        upstreams = read_settings_upstreams(self._settings)
+        if upstreams is None:
+            raise ConfigurationError(
+                "UPSTREAMS_FILE", "there is no file of upstreams to read again", "a path"
+            )
+        difference = await self._registry.reload(upstreams)
+        self._router.forget((*difference.removed, *difference.changed))
+        return difference.lines()
+
+
+def read_settings_upstreams(settings: Settings) -> Upstreams | None:
+    """What the operator's file of upstreams says, with the aliases of the settings; None without.
+
+    Raises: ConfigurationError that names the file's line.
+    """
+    aliases = settings.model_aliases
+    if settings.upstreams_file is None:
+        return Upstreams(aliases=aliases) if aliases else None
+    upstreams = read_upstreams(
+        settings.upstreams_file, settings_module.environment(), timeouts=settings.timeouts
+    )
+    return replace(upstreams, aliases={**upstreams.aliases, **aliases})
+
 
 def load_registry(settings: Settings, upstream: Upstream) -> ModelRegistry:
-    """A registry with every installed adapter that `settings` allow, imported and built."""
-    registry = ModelRegistry(
-        timeouts=Timeouts(
-            connect_s=settings.connect_timeout_s,
-            first_content_s=settings.first_content_timeout_s,
-            idle_s=settings.idle_timeout_s,
-            total_s=settings.total_timeout_s,
-        ),
-        refresh_s=settings.models_refresh_s,
-    )
+    """A registry with every installed adapter that `settings` allow, and with their upstreams.
+
+    Raises: ConfigurationError for a wrong file of upstreams.
+    """
+    registry = ModelRegistry(timeouts=settings.timeouts, refresh_s=settings.models_refresh_s)
 
     def context(name: str) -> AdapterContext:
         return AdapterContext(
@@ -84,6 +118,9 @@ def load_registry(settings: Settings, upstream: Upstream) -> ModelRegistry:
         context=context,
         allowed=settings.one_api_adapters,
     )
+    upstreams = read_settings_upstreams(settings)
+    if upstreams is not None:
+        registry.set_upstreams(upstreams, context)
     return registry
 
 
@@ -92,6 +129,20 @@ def _rate_limiter(settings: Settings) -> RateLimiter | None:
         return None
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     return RateLimiter(settings.rate_limit_requests, redis_url=redis_url)
+
+
+def log_routing(event: RoutingEvent) -> None:
+    """Tell the operator what became of a deployment."""
+    is_bad = event.kind in ("opened", "credential_rejected")
+    lasts = f" for {event.duration_s:.3g} s" if event.duration_s else ""
+    logger.log(
+        logging.WARNING if is_bad else logging.INFO,
+        "deployment %s: %s%s: %s",
+        event.deployment,
+        event.kind,
+        lasts,
+        event.reason,
+    )
 
 
 def new_upstream() -> Upstream:
@@ -109,12 +160,15 @@ def create_app(
     Raises: ConfigurationError.
     """
     settings = settings or Settings.load()
-    settings.require_keys_in_public()
     upstream = new_upstream()
     registry = registry or load_registry(settings, upstream)
+    authorization = registry.upstreams.authorization if registry.upstreams else ()
+    settings.require_keys_in_public(extra_keys=bool(authorization))
+    router = Router(observe=log_routing)
+    failover = Failover(registry, router, max_attempts=settings.max_attempts)
     drain = Drain(settings.drain_timeout_s)
     limiter = _rate_limiter(settings)
-    services = _Services(upstream, registry, limiter)
+    services = _Services(settings, upstream, registry, router, limiter)
     app = GatewayFlask(__name__, services=services, drain=drain)
     app.uploads = UploadPolicy(
         endpoints=frozenset({PASSTHROUGH}),
@@ -126,12 +180,15 @@ def create_app(
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     counter = _counter(settings)
-    gateway = Gateway(registry, _gateway_options(settings), counter)
-    keys = KeyRing(key.get_secret_value() for key in settings.api_keys)
+    gateway = Gateway(failover, _gateway_options(settings), counter)
+    keys = KeyRing(
+        (key.get_secret_value() for key in (*settings.api_keys, *authorization)),
+        may_route=settings.routing_headers,
+    )
     error_formats = (anthropic_errors(settings.api_prefix),)
     Guard(keys, limiter, drain, app.uploads, error_formats=error_formats).install(app)
     app.register_blueprint(health_blueprint(registry, drain, version=__version__))
-    for blueprint in _doors(settings, gateway, registry, counter, app.uploads):
+    for blueprint in _doors(settings, gateway, failover, counter, app.uploads):
         app.register_blueprint(blueprint)
     if settings.cors_origins:
         CORS(
@@ -158,19 +215,21 @@ def _gateway_options(settings: Settings) -> GatewayOptions:
         emulate_n=settings.emulate_n,
         default_model=settings.default_model,
         reasoning_field=settings.reasoning_field,
+        hold_back=HoldBack(tokens=settings.hold_back_tokens, ms=settings.hold_back_ms),
     )
 
 
 def _doors(
     settings: Settings,
     gateway: Gateway,
-    registry: ModelRegistry,
+    failover: Failover,
     counter: TokenCounter,
     uploads: UploadPolicy,
 ) -> Iterator[Blueprint]:
     """The formats in which clients are served; the last takes what no other does."""
     open_after_s = settings.stream_open_after_s
-    forwarder = Forwarder(registry)
+    registry = failover.registry
+    forwarder = Forwarder(failover)
     responses_options = ResponsesOptions(
         default_model=settings.default_model,
         strict_params=settings.strict_params,
@@ -179,7 +238,7 @@ def _doors(
     below_prefix = [
         openai_blueprint(gateway, registry, stream_open_after_s=open_after_s),
         responses_blueprint(gateway, forwarder, responses_options),
-        embeddings_blueprint(Embedder(registry, counter)),
+        embeddings_blueprint(Embedder(failover, counter)),
         completions_blueprint(gateway, stream_open_after_s=open_after_s),
     ]
     if settings.passthrough_enabled:
@@ -193,6 +252,7 @@ def _doors(
         gateway,
         registry,
         counter,
+        forwarder,
         prefix=settings.api_prefix,
         stream_open_after_s=open_after_s,
     )

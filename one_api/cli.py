@@ -1,4 +1,4 @@
-"""The command line: `one-api serve | models | adapters | chat | config`."""
+"""The command line: `one-api serve | models | adapters | upstreams | route | chat | config`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import functools
 import logging
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,15 +18,25 @@ import orjson
 from typing_extensions import override
 
 from one_api._version import __version__
+from one_api.adapter.base import BaseModelAdapter
 from one_api.app import create_asgi_app, load_registry, new_upstream
+from one_api.deployment import Timeouts
 from one_api.errors import ConfigurationError, GatewayError
+from one_api.failover import Failover, RequestContext
 from one_api.gateway import Gateway, GatewayOptions, StreamedReply
 from one_api.registry import ModelRegistry
+from one_api.routing import Router
 from one_api.runtime.asgi import ASGIBridge
 from one_api.runtime.server import serve as serve_forever
 from one_api.runtime.server import tune_garbage_collector
 from one_api.schemas.chat import ChatCompletionRequest
 from one_api.settings import Settings, explain
+from one_api.web.admin import RouteStep, explain_route
+
+#: How long `upstreams` waits for a provider's list of models, in seconds.
+_PROBE_TIMEOUT_S = 10.0
+_UPSTREAMS_HEAD = "NAME ADAPTER ENDPOINT CREDENTIAL GROUP ORDER WEIGHT MODELS HEALTH"
+_ROUTE_HEAD = "# DEPLOYMENT GROUP ORDER STRATEGY WEIGHT FIRST/TOTAL IF-LAST PRICE CONTEXT WHY"
 
 
 class SettingsError(click.ClickException):
@@ -41,26 +53,57 @@ class SettingsError(click.ClickException):
         click.echo(f"Wrong setting {self.format_message()}", err=True)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Commands that may raise ConfigurationErrors."""
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as exc:
+            raise SettingsError(exc) from exc
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="one-api")
 def main() -> None:
     """An OpenAI-compatible LLM gateway."""
 
 
-def _load_settings(*, to_serve: bool = False, **overrides: Any) -> Settings:
-    try:
-        settings = Settings.load(**overrides)
-        if to_serve:
-            settings.require_keys_in_public()
-    except ConfigurationError as exc:
-        raise SettingsError(exc) from exc
-    return settings
+_upstreams_option = click.option(
+    "--upstreams", "upstreams_file", metavar="FILE", type=Path, help="Wins over UPSTREAMS_FILE."
+)
 
 
-def _loaded_registry(settings: Settings) -> tuple[ModelRegistry, list[ConfigurationError]]:
+def _registry_to_serve(settings: Settings) -> ModelRegistry:
+    """Raises: ConfigurationError for whatever a server would not start with."""
     registry = load_registry(settings, new_upstream())
-    errors = [e.configuration_error for e in registry.entries if e.configuration_error]
-    return registry, errors
+    settings.require_keys_in_public(extra_keys=_has_keys_in_file(registry))
+    _refuse_wrong_adapters(registry)
+    return registry
+
+
+def _has_keys_in_file(registry: ModelRegistry) -> bool:
+    return registry.upstreams is not None and bool(registry.upstreams.authorization)
+
+
+def _refuse_wrong_adapters(registry: ModelRegistry) -> None:
+    for entry in registry.entries:
+        if entry.configuration_error:
+            raise entry.configuration_error
+
+
+@asynccontextmanager
+async def _running_registry(settings: Settings) -> AsyncIterator[ModelRegistry]:
+    upstream = new_upstream()
+    registry = load_registry(settings, upstream)
+    await upstream.open()
+    await registry.start()
+    try:
+        yield registry
+    finally:
+        await registry.close()
+        await upstream.close()
 
 
 def _configure_logging(settings: Settings) -> None:
@@ -86,28 +129,19 @@ def _load_worker(settings: Settings) -> ASGIBridge:
 @click.option("--addr", metavar="HOST:PORT", help="Both at once.")
 @click.option("--workers", type=int, help="Server processes.")
 @click.option("--no-auth", is_flag=True, default=None, help="Let everybody in, without API keys.")
+@_upstreams_option
 @click.option("--reload", is_flag=True, help="Restart when the code changes (development).")
-def serve(
-    host: str | None,
-    port: int | None,
-    addr: str | None,
-    workers: int | None,
-    no_auth: bool | None,
-    reload: bool,
-) -> None:
+def serve(addr: str | None, reload: bool, **given: Any) -> None:
     """Serve the gateway until told to stop."""
     if reload and find_spec("watchfiles") is None:
         raise click.UsageError("--reload needs an extra: pip install 'one-api-gateway[reload]'")
     if addr is not None:
-        if host is not None or port is not None:
+        if given["host"] is not None or given["port"] is not None:
             raise click.UsageError("--addr stands for --host and --port: give one or the other")
-        host, port = _split_address(addr)
-    overrides = {"host": host, "port": port, "workers": workers, "no_auth": no_auth}
-    settings = _load_settings(to_serve=True, **overrides)
+        given["host"], given["port"] = _split_address(addr)
+    settings = Settings.load(**given)
     _configure_logging(settings)
-    registry, errors = _loaded_registry(settings)
-    if errors:
-        raise SettingsError(errors[0])
+    registry = _registry_to_serve(settings)
     click.echo(_banner(settings, registry))
     serve_forever(
         functools.partial(_load_worker, settings),
@@ -133,11 +167,15 @@ def _banner(settings: Settings, registry: ModelRegistry) -> str:
     for entry in registry.entries:
         told = f"{entry.state}: {entry.reason}" if entry.reason else entry.state
         lines.append(f"  {entry.name:<10} {told}")
+    if settings.upstreams_file is not None:
+        count = len(registry.describe_upstreams())
+        lines.append(f"  {'upstreams':<10} {count} in {settings.upstreams_file}")
     lines.append("")
-    if not settings.api_keys:
+    has_keys = bool(settings.api_keys) or _has_keys_in_file(registry)
+    if not has_keys:
         reach = "this machine" if settings.is_loopback else "EVERYBODY (--no-auth)"
         lines.append(f"No API_KEYS are set: open to {reach}.")
-    key = " -H 'Authorization: Bearer <key>'" if settings.api_keys else ""
+    key = " -H 'Authorization: Bearer <key>'" if has_keys else ""
     lines += [
         "Try it:",
         f"  curl {base}/chat/completions{key} -H 'Content-Type: application/json' \\",
@@ -151,22 +189,15 @@ def _banner(settings: Settings, registry: ModelRegistry) -> str:
 @main.command()
 def models() -> None:
     """List the models of every adapter, asking the providers."""
-    settings = _load_settings()
+    settings = Settings.load()
 
     async def listed() -> list[tuple[str, ...]]:
-        upstream = new_upstream()
-        registry = load_registry(settings, upstream)
-        await upstream.open()
-        await registry.start()
-        try:
+        async with _running_registry(settings) as registry:
             found = await registry.list_all_models()
             for name, _, error in registry.adapters():
                 if error:
                     click.echo(f"{name}: {error}", err=True)
             return [(model.id, model.adapter, model.info.owned_by) for model in found]
-        finally:
-            await registry.close()
-            await upstream.close()
 
     _print_table(("MODEL", "ADAPTER", "OWNED BY"), asyncio.run(listed()))
 
@@ -174,7 +205,7 @@ def models() -> None:
 @main.command()
 def adapters() -> None:
     """List the installed adapters and how each fares."""
-    registry, errors = _loaded_registry(_load_settings())
+    registry = load_registry(Settings.load(), new_upstream())
     _print_table(
         ("ADAPTER", "DISTRIBUTION", "VERSION", "STATE", "IMPORT", "DETAIL"),
         [
@@ -189,8 +220,104 @@ def adapters() -> None:
             for entry in registry.entries
         ],
     )
-    if errors:
-        raise SettingsError(errors[0])
+    _refuse_wrong_adapters(registry)
+
+
+@main.command()
+@_upstreams_option
+@click.option("--no-probe", is_flag=True, help="Ask no provider.")
+def upstreams(upstreams_file: Path | None, no_probe: bool) -> None:
+    """List the upstreams of the file, asking each for its models."""
+    settings = Settings.load(upstreams_file=upstreams_file)
+    upstream = new_upstream()
+    registry = load_registry(settings, upstream)
+    statuses = registry.describe_upstreams()
+    if not statuses:
+        raise click.ClickException("There are no upstreams: set UPSTREAMS_FILE or --upstreams.")
+
+    async def probe_all() -> list[tuple[bool, str]]:
+        await upstream.open()
+        try:
+            adapters = [registry.adapter(status.name) for status in statuses]
+            return await asyncio.gather(*map(_probe, adapters))
+        finally:
+            await upstream.close()
+
+    healths = [(True, "-")] * len(statuses) if no_probe else asyncio.run(probe_all())
+    _print_table(
+        _UPSTREAMS_HEAD.split(),
+        [
+            (
+                *(status.name, status.adapter, status.endpoint or "-", status.credential or "-"),
+                *(status.group, str(status.order), f"{status.weight:g}"),
+                ",".join(status.models) or "as listed",
+                health,
+            )
+            for status, (_, health) in zip(statuses, healths, strict=True)
+        ],
+    )
+    if not any(is_healthy for is_healthy, _ in healths):
+        sys.exit(1)
+
+
+async def _probe(adapter: BaseModelAdapter) -> tuple[bool, str]:
+    """Whether a provider lists its models now, and what it said."""
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            await adapter.start()
+            try:
+                found = await adapter.list_models()
+            finally:
+                await adapter.close()
+    except TimeoutError:
+        return False, f"no answer within {_PROBE_TIMEOUT_S:g} s"
+    except GatewayError as exc:
+        exc.conceal(adapter.settings.secrets())
+        return False, f"{exc.code}: {exc.message}"
+    except Exception as exc:  # noqa: BLE001 - a plugin's failure is its state, not ours
+        return False, f"its adapter raised {type(exc).__name__}"
+    return True, f"ok {len(found)} models {(time.perf_counter() - started) * 1000:.0f} ms"
+
+
+@main.command()
+@_upstreams_option
+@click.argument("model")
+def route(model: str, upstreams_file: Path | None) -> None:
+    """Say who would be asked for MODEL, in which order and why."""
+    settings = Settings.load(upstreams_file=upstreams_file)
+
+    async def explained() -> list[RouteStep]:
+        async with _running_registry(settings) as registry:
+            return await explain_route(registry, Router(), model)
+
+    try:
+        steps = asyncio.run(explained())
+    except GatewayError as exc:
+        raise click.ClickException(exc.message) from exc
+    _print_table(_ROUTE_HEAD.split(), [_route_row(step) for step in steps])
+    click.echo(f"At most {settings.max_attempts} of them are asked for one request.")
+
+
+def _route_row(step: RouteStep) -> tuple[str, ...]:
+    deployment, price = step.deployment, step.deployment.price
+    return (
+        "-" if step.position is None else str(step.position),
+        deployment.name,
+        deployment.group.name,
+        str(deployment.order),
+        deployment.group.strategy,
+        f"{deployment.weight:g}",
+        _waits(step.timeouts),
+        _waits(step.last_timeouts),
+        "-" if price is None else f"{price.input_usd}/{price.output_usd}",
+        str(deployment.context_window or "-"),
+        "; ".join(reason for reason in (step.because, step.obstacle) if reason),
+    )
+
+
+def _waits(timeouts: Timeouts) -> str:
+    return f"{timeouts.first_content_s:g}/{timeouts.total_s:g} s"
 
 
 @main.command()
@@ -198,26 +325,20 @@ def adapters() -> None:
 @click.argument("text")
 def chat(model: str, text: str) -> None:
     """Ask MODEL one question and print its answer as it comes."""
-    settings = _load_settings()
+    settings = Settings.load()
     request = ChatCompletionRequest.from_wire(
         {"model": model, "messages": [{"role": "user", "content": text}], "stream": True}
     )
 
     async def ask() -> None:
-        upstream = new_upstream()
-        registry = load_registry(settings, upstream)
-        await upstream.open()
-        await registry.start()
-        try:
-            gateway = Gateway(registry, GatewayOptions(reasoning_field="reasoning_content"))
-            reply = await gateway.chat(request, request_id="cli")
+        async with _running_registry(settings) as registry:
+            failover = Failover(registry, Router(), max_attempts=settings.max_attempts)
+            gateway = Gateway(failover, GatewayOptions(reasoning_field="reasoning_content"))
+            reply = await gateway.chat(request, RequestContext(request_id="cli"))
             assert isinstance(reply, StreamedReply), "the request asked for a stream"  # noqa: S101
             async for data in reply.chunks:
                 _print_chunks(data)
             click.echo()
-        finally:
-            await registry.close()
-            await upstream.close()
 
     try:
         asyncio.run(ask())
@@ -248,29 +369,29 @@ def config() -> None:
 
 
 @config.command()
-def check() -> None:
-    """Say whether the settings are right, without serving."""
-    settings = _load_settings(to_serve=True)
-    registry, errors = _loaded_registry(settings)
-    if errors:
-        raise SettingsError(errors[0])
+@_upstreams_option
+def check(upstreams_file: Path | None) -> None:
+    """Say whether the settings and the file of upstreams are right, without serving."""
+    settings = Settings.load(upstreams_file=upstreams_file)
+    registry = _registry_to_serve(settings)
     lacking = [e for e in registry.entries if e.is_required and e.state != "loaded"]
     if lacking:
         raise click.ClickException(
             "; ".join(f"adapter {e.name} is {e.state}: {e.reason}" for e in lacking)
         )
     loaded = ", ".join(e.name for e in registry.entries if e.state == "loaded") or "none"
-    click.echo(f"The settings are right. Adapters: {loaded}.")
+    count = len(registry.describe_upstreams())
+    told = f" Upstreams: {count}." if settings.upstreams_file else ""
+    click.echo(f"The settings are right. Adapters: {loaded}.{told}")
 
 
 @config.command(name="explain")
 def explain_command() -> None:
     """Show every setting, its value and where it comes from."""
-    settings = _load_settings()
-    _print_table(("SETTING", "VALUE", "FROM"), explain(settings))
+    _print_table(("SETTING", "VALUE", "FROM"), explain(Settings.load()))
 
 
-def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+def _print_table(head: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     table = [head, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(head))]
     for row in table:

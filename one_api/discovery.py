@@ -2,6 +2,7 @@
 
 First the catalogue: names and distributions, nothing imported. Then each entry is imported and
 built on its own, under a deadline. A plugin can fail in any way it likes without harm to others.
+What the operator's file of upstreams asks for is another matter: there a failure is an error.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from one_api.adapter.base import API_VERSION, AdapterContext, BaseModelAdapter
+from one_api.adapter.settings import UpstreamSettings
 from one_api.errors import ConfigurationError
 
 GROUP = "one_api.adapters"
@@ -31,6 +33,8 @@ class AdapterEntry:
     `available`: installed, not switched on (`reason` tells how) · `loaded`: serving ·
     `disabled`: not on the allow-list · `failed`, `incompatible`, `shadowed`: see `reason`.
     `is_required` says that the operator asked for this adapter, so that readiness depends on it.
+    `adapter_class` is there as soon as the import is sound, also where the environment configures
+    nothing: upstreams can ask for it by the entry's name, and by each of `providers`.
     """
 
     name: str
@@ -43,6 +47,8 @@ class AdapterEntry:
     configuration_error: ConfigurationError | None = None
     adapters: dict[str, BaseModelAdapter] = field(default_factory=dict)
     entry_point: EntryPoint | None = None
+    adapter_class: type[BaseModelAdapter] | None = None
+    providers: tuple[str, ...] = ()
 
     def fail(self, reason: str, state: AdapterState = "failed") -> None:
         """Note why this entry does not serve."""
@@ -131,6 +137,8 @@ def _build(
     if not (isinstance(adapter_class, type) and issubclass(adapter_class, BaseModelAdapter)):
         entry.fail("its entry point is not a subclass of BaseModelAdapter", "incompatible")
         return
+    entry.adapter_class = adapter_class
+    entry.providers = _providers(entry, adapter_class, timeout_s)
     name = entry.name
     outcome = _run_in_thread(
         lambda: dict(adapter_class.build(name, environment, context(name))), timeout_s
@@ -158,6 +166,85 @@ def _build(
         entry.reason = str(told.value) if isinstance(told, _Returned) else "not configured"
         return
     entry.state, entry.adapters, entry.is_required = "loaded", adapters, True
+
+
+def _providers(
+    entry: AdapterEntry, adapter_class: type[BaseModelAdapter], timeout_s: float
+) -> tuple[str, ...]:
+    told = _run_in_thread(lambda: tuple(adapter_class.providers()), timeout_s)
+    if isinstance(told, _Returned) and all(isinstance(name, str) for name in told.value):
+        return tuple(told.value)
+    logger.warning("adapter %s: its providers() did not return names", entry.name)
+    return ()
+
+
+def entry_for(entries: Iterable[AdapterEntry], asked: str | None) -> AdapterEntry:
+    """The entry whose class speaks for an upstream that asks for the adapter `asked`.
+
+    That is the entry of this name, else the first with a provider of this name; for None the
+    first whose class says that it is the default.
+    Raises: ConfigurationError with the variable `adapter`.
+    """
+    entries = list(entries)
+    usable = [entry for entry in entries if entry.adapter_class is not None]
+    for entry in usable:
+        if asked == entry.name or (
+            asked is None and getattr(entry.adapter_class, "is_default_upstream", False) is True
+        ):
+            return entry
+    for entry in usable:
+        if asked in entry.providers:
+            return entry
+    for entry in entries:
+        if asked == entry.name:
+            raise ConfigurationError("adapter", f"'{asked}' is {entry.state}: {entry.reason}")
+    known = sorted({name for entry in usable for name in (entry.name, *entry.providers)})
+    disabled = ", ".join(entry.name for entry in entries if entry.state == "disabled")
+    problem = (
+        "no installed adapter is the default for upstreams, and the entry names none"
+        if asked is None
+        else f"no installed adapter is called '{asked}'"
+    )
+    raise ConfigurationError(
+        "adapter",
+        problem + (f" (disabled by ONE_API_ADAPTERS: {disabled})" if disabled else ""),
+        f"one of: {', '.join(known)}" if known else "an installed adapter",
+    )
+
+
+def build_upstream(
+    entry: AdapterEntry,
+    name: str,
+    upstream: UpstreamSettings,
+    context: AdapterContext,
+    timeout_s: float,
+) -> BaseModelAdapter:
+    """The instance of the class of `entry` for an upstream called `name`.
+
+    Raises: ConfigurationError whose variable is the upstream's field, whatever the plugin raises.
+    """
+    adapter_class = entry.adapter_class
+    assert adapter_class is not None, "entry_for() gives only such entries"  # noqa: S101
+    outcome = _run_in_thread(
+        lambda: adapter_class.build_upstream(name, upstream, context), timeout_s
+    )
+    if outcome is None:
+        raise ConfigurationError(
+            "adapter", f"the construction of '{entry.name}' did not end within {timeout_s:g} s"
+        )
+    if isinstance(outcome, _Raised):
+        if isinstance(outcome.exception, ConfigurationError):
+            raise outcome.exception
+        # Not what it says: that may quote the credential.
+        raise ConfigurationError(
+            "adapter",
+            f"the construction of '{entry.name}' raised {type(outcome.exception).__name__}",
+        )
+    if not isinstance(outcome.value, BaseModelAdapter):
+        raise ConfigurationError(
+            "adapter", f"build_upstream() of '{entry.name}' did not return an adapter"
+        )
+    return outcome.value
 
 
 @dataclass(frozen=True, slots=True)

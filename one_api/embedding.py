@@ -25,7 +25,7 @@ from one_api.errors import (
 
 if TYPE_CHECKING:
     from one_api.adapter.base import BaseModelAdapter
-    from one_api.registry import ModelRegistry
+    from one_api.failover import Attempt, Failover, RequestContext
     from one_api.schemas import JsonObject
     from one_api.schemas.embeddings import EmbeddingRequest
     from one_api.tokens import TokenCounter
@@ -44,54 +44,71 @@ class EmbeddingsReply:
 class Embedder:
     """Answers embedding requests through the adapters of a registry."""
 
-    def __init__(self, registry: ModelRegistry, counter: TokenCounter) -> None:
-        self._registry = registry
+    def __init__(self, failover: Failover, counter: TokenCounter) -> None:
+        self._failover = failover
+        self._registry = failover.registry
         self._counter = counter
 
-    async def embed(self, request: EmbeddingRequest, *, request_id: str) -> EmbeddingsReply:
+    async def embed(self, request: EmbeddingRequest, context: RequestContext) -> EmbeddingsReply:
         """The vectors for `request`, each in the encoding it asks for.
 
         Raises: GatewayError; InvalidRequest where the model's provider gives no vectors.
         """
-        deployment = (await self._registry.deployments_for(request.model))[0]
-        adapter = self._registry.adapter(deployment.adapter)
+        deployments = await self._failover.deployments(request.model, context)
+
+        async def ask(attempt: Attempt) -> EmbeddingsReply:
+            return await self._attempt(request, attempt)
+
+        return await self._failover.run(deployments, ask, context)
+
+    async def _attempt(self, request: EmbeddingRequest, attempt: Attempt) -> EmbeddingsReply:
+        deployment, timeouts = attempt.deployment, attempt.timeouts
         call = Call(
-            model=deployment.upstream_model, request_id=request_id, timeouts=deployment.timeouts
+            model=deployment.upstream_model,
+            request_id=attempt.context.request_id,
+            timeouts=timeouts,
+            on_head=attempt.trial.note_headers,
         )
         try:
-            async with asyncio.timeout(call.timeouts.total_s):
-                wire = await self._ask(adapter, request, call)
+            with self._registry.lease(deployment) as adapter:
+                self._require_embeddings(adapter, request)
+                attempt.is_sent = True
+                async with asyncio.timeout(timeouts.total_s):
+                    wire = await self._ask(adapter, request, call)
         except TimeoutError as exc:
-            raise UpstreamTimeout(
-                f"The model took longer than {call.timeouts.total_s:g} s."
-            ) from exc
+            raise UpstreamTimeout(f"The model took longer than {timeouts.total_s:g} s.") from exc
         except GatewayError as exc:
-            logger.info("request %s: %s: %s", request_id, deployment.name, exc.message)
+            exc.conceal(self._registry.adapter(deployment.adapter).settings.secrets())
+            logger.info("request %s: %s: %s", call.request_id, deployment.name, exc.message)
             raise
         except Exception as exc:
             logger.exception("adapter %s raised while embedding", deployment.adapter)
             raise UpstreamError(
                 f"The adapter '{deployment.adapter}' failed; the log of the gateway says why."
             ) from exc
+        attempt.trial.succeed(tokens=wire["usage"].get("total_tokens") or 0)
         headers = {
             "x-one-api-model": deployment.upstream_model,
             "x-one-api-deployment": deployment.name,
-            "x-one-api-attempts": "1",
+            "x-one-api-attempts": str(attempt.number),
         }
         return EmbeddingsReply(body=orjson.dumps(wire), headers=headers)
+
+    def _require_embeddings(self, adapter: BaseModelAdapter, request: EmbeddingRequest) -> None:
+        """Raises: InvalidRequest where the adapter has no way to make them."""
+        if not isinstance(adapter, SupportsEmbeddings | SupportsPassthrough):
+            raise InvalidRequest(
+                f"The model '{request.model}' makes no embeddings.",
+                param="model",
+                code="unsupported_value",
+            )
 
     async def _ask(
         self, adapter: BaseModelAdapter, request: EmbeddingRequest, call: Call
     ) -> JsonObject:
         if isinstance(adapter, SupportsEmbeddings):
             return await self._made(adapter, request, call)
-        if isinstance(adapter, SupportsPassthrough):
-            return await self._passed_on(adapter, request, call)
-        raise InvalidRequest(
-            f"The model '{request.model}' makes no embeddings.",
-            param="model",
-            code="unsupported_value",
-        )
+        return await self._passed_on(adapter, request, call)
 
     async def _made(
         self, adapter: SupportsEmbeddings, request: EmbeddingRequest, call: Call
@@ -123,6 +140,8 @@ class Embedder:
                 code="unsupported_value",
             )
         async with adapter.context.http.send(wire, call.timeouts) as reply:
+            if call.on_head is not None:
+                call.on_head(reply.headers)
             if reply.status != 200:
                 told = await reply.read(MAX_ERROR_BYTES)
                 raise error_from_reply(reply.status, reply.headers, told)

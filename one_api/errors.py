@@ -14,6 +14,8 @@
     │   └── ModelNotFound           404  no such model
     ├── MethodNotAllowed            405  the path exists, the method does not
     ├── RateLimitExceeded           429  the caller's own limit
+    ├── BudgetExceeded              429  the caller's own budget is spent
+    ├── StorageUnavailable          503  what must be written down cannot be
     ├── InternalError               500  a bug of ours; the details are in the log only
     ├── NoDeploymentAvailable       503  nothing can answer for this model now
     ├── ShuttingDown                503  the gateway is draining
@@ -79,7 +81,8 @@ class GatewayError(Exception):
     """Something went wrong that the caller is told about in OpenAI's error format.
 
     `param` names the offending request field in JSON path form (`messages[0].content`).
-    `retry_after_s` is in seconds and capped at `MAX_RETRY_AFTER_S` on the wire.
+    `retry_after_s` is in seconds and capped at `MAX_RETRY_AFTER_S` on the wire, where
+    `default_retry_after_s` is told if nobody said how long to wait.
     `code` replaces the class's code where a provider or a validator knows a more exact one.
     `limit_headers` are `x-ratelimit-*` values to tell along.
 
@@ -97,6 +100,7 @@ class GatewayError(Exception):
     is_outage: ClassVar[bool] = False
     blames_credential: ClassVar[bool] = False
     needs_larger_context: ClassVar[bool] = False
+    default_retry_after_s: ClassVar[float | None] = None
     names_unknown_model: ClassVar[bool] = False
 
     def __init__(
@@ -136,8 +140,11 @@ class GatewayError(Exception):
     def headers(self) -> dict[str, str]:
         """Response headers this error needs besides the content type."""
         headers = dict(self.limit_headers)
-        if self.retry_after_s is not None and not math.isnan(self.retry_after_s):
-            wait_s = min(max(self.retry_after_s, 0.0), MAX_RETRY_AFTER_S)
+        told_s = self.retry_after_s
+        if told_s is None or math.isnan(told_s):
+            told_s = self.default_retry_after_s
+        if told_s is not None:
+            wait_s = min(max(told_s, 0.0), MAX_RETRY_AFTER_S)
             headers["Retry-After"] = str(-int(-wait_s // 1))
         return headers
 
@@ -247,6 +254,27 @@ class RateLimitExceeded(GatewayError):
     code = "rate_limit_exceeded"
 
 
+class BudgetExceeded(GatewayError):
+    """The API key has spent its budget: asking again does not help before the period ends."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+    @override
+    def headers(self) -> dict[str, str]:
+        """Tells OpenAI's and Anthropic's SDKs not to ask again by themselves."""
+        return {**super().headers(), "x-should-retry": "false"}
+
+
+class StorageUnavailable(GatewayError):
+    """The database or the counters that the request depends on do not answer."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "storage_unavailable"
+
+
 class InternalError(GatewayError):
     """A fault of the gateway itself."""
 
@@ -321,6 +349,7 @@ class UpstreamOverloaded(UpstreamError):
     type = "service_unavailable_error"
     code = "server_is_overloaded"
     repeatable = True
+    default_retry_after_s = 1.0
 
 
 class UpstreamRateLimited(UpstreamError):

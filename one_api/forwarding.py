@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from one_api.adapter.base import Call
 from one_api.adapter.http import MAX_ERROR_BYTES
-from one_api.adapter.http_errors import error_from_reply
+from one_api.adapter.http_errors import error_from_reply, error_from_status, parse_retry_after_s
 from one_api.adapter.passthrough import RawRequest, SupportsPassthrough
-from one_api.errors import GatewayError, InvalidRequest, UpstreamError
+from one_api.bindings import SNIFFED_BYTES, Bindings, id_in_path
+from one_api.deployment import Deployment
+from one_api.errors import (
+    GatewayError,
+    InvalidRequest,
+    UpstreamError,
+    UpstreamTimeout,
+)
 
 if TYPE_CHECKING:
-    from one_api.adapter.http import WireReply
-    from one_api.registry import ModelRegistry
+    from one_api.adapter.http import WireReply, WireRequest
+    from one_api.failover import Attempt, Failover, RequestContext
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +39,25 @@ SHOWN_HEADERS = (
     "retry-after-ms",
     "x-should-retry",
 )
+#: Where providers keep what a client names again later, by an id in the reply.
+_BINDING_PATHS = ("/responses", "/conversations")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRequest:
+    """A client's request on its way through.
+
+    `outline` is it without its body. `for_model` makes it for one deployment, given the upstream's
+    name of the model (None where it names none); called once where it is not `is_replayable`.
+    `bound_to` is the id of something stored that it goes on from.
+    """
+
+    outline: RawRequest
+    for_model: Callable[[str | None], RawRequest]
+    model: str | None = None
+    is_stream: bool = False
+    is_replayable: bool = True
+    bound_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,76 +73,192 @@ class ForwardedReply:
 
 
 class Forwarder:
-    """Passes requests on to the adapters of a registry that can take them."""
+    """Passes requests on to the deployments of their models that can take them."""
 
-    def __init__(self, registry: ModelRegistry) -> None:
-        self._registry = registry
+    def __init__(self, failover: Failover, bindings: Bindings | None = None) -> None:
+        self._failover = failover
+        self._registry = failover.registry
+        self._bindings = bindings or Bindings()
 
     async def forward(
-        self, request: RawRequest, *, model: str | None, adapter: str | None, request_id: str
+        self,
+        request: ClientRequest,
+        context: RequestContext,
+        *,
+        adapter: str | None = None,
     ) -> ForwardedReply | None:
-        """Pass `request` on to the deployment of `model`, or to `adapter` when it names none.
+        """Pass `request` on to a deployment of its model, or to `adapter` when it names none.
 
-        None when that provider has no such endpoint. In a JSON body the caller has put the
-        upstream's name of the model, by `upstream_model`.
+        None when the provider has no such endpoint, or when those failed that have and others may
+        still answer in another format.
         Raises: GatewayError for what fails before the head of the reply, and for a refused
-        credential; any other status is the client's to see.
+        credential; any other status is the client's to see once no deployment is left.
         """
-        name, call = await self._call_for(model, adapter, request_id)
-        body = _Body(request.body) if isinstance(request.body, AsyncIterable) else None
-        if body is not None:
-            request = replace(request, body=body.chunks())
-        target = self._registry.adapter(name)
-        wire = (
-            target.passthrough(request, call) if isinstance(target, SupportsPassthrough) else None
-        )
-        if wire is None:
+        deployments = await self._deployments(request, context, adapter)
+        able = self._able(deployments, request.outline)
+        if not able:
             return None
-        async with AsyncExitStack() as stack:
-            try:
-                reply = await stack.enter_async_context(
-                    target.context.http.send(wire, call.timeouts)
-                )
-            except UpstreamError as exc:
-                if body is not None and body.error is not None:
-                    raise body.error from exc
-                raise
-            if reply.status in (401, 402, 403) or 300 <= reply.status < 400:
-                told = await reply.read(MAX_ERROR_BYTES)
-                raise error_from_reply(reply.status, reply.headers, told)
-            chunks = _pieces(stack.pop_all(), reply, request_id)
-            # Begun here: closing a generator that never ran would keep the connection open.
-            await anext(chunks)
-        return ForwardedReply(
-            status=reply.status, headers=_shown_headers(reply, name, call.model), chunks=chunks
-        )
+
+        async def ask(attempt: Attempt) -> ForwardedReply:
+            raw = request.for_model(attempt.deployment.upstream_model or None)
+            return await self._ask(raw, attempt)
+
+        try:
+            return await self._failover.run(
+                able,
+                ask,
+                context,
+                is_stream=request.is_stream,
+                is_replayable=request.is_replayable,
+            )
+        except GatewayError as exc:
+            if len(able) < len(deployments) and exc.retryable:
+                return None
+            raise
 
     async def upstream_model(self, model: str) -> str:
-        """The provider's own name for `model`.
+        """The name that the first provider of `model` has for it.
 
         Raises: ModelNotFound, NoDeploymentAvailable.
         """
         return (await self._registry.deployments_for(model))[0].upstream_model
 
-    async def _call_for(
-        self, model: str | None, adapter: str | None, request_id: str
-    ) -> tuple[str, Call]:
-        """Which adapter to pass a request on to, and the call that goes with it."""
-        if model is not None:
-            deployment = (await self._registry.deployments_for(model))[0]
-            return deployment.adapter, Call(
-                model=deployment.upstream_model,
-                request_id=request_id,
-                timeouts=deployment.timeouts,
+    async def _deployments(
+        self, request: ClientRequest, context: RequestContext, adapter: str | None
+    ) -> Sequence[Deployment]:
+        bound = self._bindings.recall(request.bound_to or id_in_path(request.outline.path))
+        if bound is not None:
+            return (bound,)
+        if request.model is None:
+            return (_of_adapter(adapter),)
+        return await self._failover.deployments(request.model, context)
+
+    def _able(self, deployments: Sequence[Deployment], outline: RawRequest) -> Sequence[Deployment]:
+        """Those of `deployments` that have the endpoint.
+
+        None, where the operator's choice among them would be another one for those that have it.
+        """
+        able = [one for one in deployments if self._to_wire(outline, one) is not None]
+        if len(able) == len(deployments):
+            return able
+        first = deployments[0]
+        keeps_order = first in able and first.group.strategy == "ordered"
+        return able if keeps_order else ()
+
+    def _to_wire(self, request: RawRequest, deployment: Deployment) -> WireRequest | None:
+        adapter = self._registry.adapter(deployment.adapter)
+        if not isinstance(adapter, SupportsPassthrough):
+            return None
+        return adapter.passthrough(request, Call(model=deployment.upstream_model))
+
+    async def _ask(self, request: RawRequest, attempt: Attempt) -> ForwardedReply:
+        body = _Body(request.body) if isinstance(request.body, AsyncIterable) else None
+        if body is not None:
+            request = replace(request, body=body.chunks())
+        deployment = attempt.deployment
+        wire = self._to_wire(request, deployment)
+        if wire is None:
+            raise InvalidRequest("The provider has no such endpoint.", code="not_found")
+        attempt.is_sent = True
+        async with AsyncExitStack() as stack:
+            adapter = stack.enter_context(self._registry.lease(deployment))
+            try:
+                async with asyncio.timeout(_patience_s(attempt)):
+                    reply = await stack.enter_async_context(
+                        adapter.context.http.send(wire, attempt.timeouts)
+                    )
+            except TimeoutError as exc:
+                raise UpstreamTimeout("The provider did not begin to answer in time.") from exc
+            except UpstreamError as exc:
+                if body is not None and body.error is not None:
+                    raise body.error from exc
+                raise
+            attempt.trial.note_headers(reply.headers)
+            await _require_answer(reply, attempt)
+            chunks = self._pieces(stack.pop_all(), reply, attempt)
+            # Begun here: closing a generator that never ran would keep the connection open.
+            await anext(chunks)
+        return ForwardedReply(
+            status=reply.status, headers=_shown_headers(reply, attempt), chunks=chunks
+        )
+
+    async def _pieces(
+        self, stack: AsyncExitStack, reply: WireReply, attempt: Attempt
+    ) -> AsyncGenerator[bytes, None]:
+        """The body of a reply, whose connection it gives back."""
+        trial = attempt.trial
+        is_stream = reply.headers.get("content-type", "").startswith("text/event-stream")
+        head: bytes | None = b""
+        try:
+            async with stack, aclosing(reply.chunks()) as chunks:
+                yield b""
+                async for data in chunks:
+                    if head == b"" and is_stream:
+                        trial.note_first_content()
+                    if head is not None:
+                        head = self._sniffed(head + data, attempt.deployment)
+                    yield data
+            if reply.status < 400:
+                trial.succeed()
+            else:
+                trial.fail(_failure_of(reply))
+        except UpstreamError as exc:
+            # Raised on: the head is out, and only the end of the connection tells of it.
+            attempt.fail(exc)
+            logger.warning(
+                "request %s: the passed-on reply was cut: %s",
+                attempt.context.request_id,
+                exc.message,
             )
-        if adapter is None:
-            raise InvalidRequest(
-                "This request names no model. Name one in 'model' (in the JSON body, the form or "
-                "the query), or have the operator set PASSTHROUGH_ADAPTER.",
-                param="model",
-                code="missing_required_parameter",
-            )
-        return adapter, Call(model="", request_id=request_id)
+            raise
+        finally:
+            trial.abandon()  # Only where nothing was decided: the client left.
+
+    def _sniffed(self, head: bytes, deployment: Deployment) -> bytes | None:
+        """The beginning of a reply, until its id was found or cannot be expected any more."""
+        if self._bindings.learn(head, deployment) or len(head) >= SNIFFED_BYTES:
+            return None
+        return head
+
+
+def _of_adapter(adapter: str | None) -> Deployment:
+    """The deployment of a request that names no model.
+
+    Raises: InvalidRequest when there is no adapter for those.
+    """
+    if adapter is None:
+        raise InvalidRequest(
+            "This request names no model. Name one in 'model' (in the JSON body, the form or "
+            "the query), or have the operator set PASSTHROUGH_ADAPTER.",
+            param="model",
+            code="missing_required_parameter",
+        )
+    return Deployment(model="", adapter=adapter, upstream_model="")
+
+
+def _patience_s(attempt: Attempt) -> float | None:
+    """How long the head of the reply may take, in seconds, while another one could answer."""
+    timeouts = attempt.timeouts
+    is_quick = timeouts.first_content_s < attempt.deployment.timeouts.first_content_s
+    return timeouts.first_content_s if is_quick and attempt.is_stream else None
+
+
+async def _require_answer(reply: WireReply, attempt: Attempt) -> None:
+    """Raises: the provider's error where the client is not to see it, or another may do better."""
+    status = reply.status
+    is_secret = status in (401, 402, 403) or 300 <= status < 400
+    if is_secret or (attempt.others and _failure_of(reply).retryable and status >= 400):
+        told = await reply.read(MAX_ERROR_BYTES)
+        raise error_from_reply(status, reply.headers, told)
+
+
+def _failure_of(reply: WireReply) -> GatewayError:
+    """What a reply's status means; its body is the client's."""
+    return error_from_status(
+        reply.status,
+        "",
+        retry_after_s=parse_retry_after_s(reply.headers, now_s=time.time()),
+    )
 
 
 class _Body:
@@ -137,25 +281,15 @@ class _Body:
             raise
 
 
-def _shown_headers(reply: WireReply, adapter: str, model: str) -> dict[str, str]:
+def _shown_headers(reply: WireReply, attempt: Attempt) -> dict[str, str]:
     shown = {key: reply.headers[key] for key in SHOWN_HEADERS if key in reply.headers}
     if "content-encoding" in reply.headers:
         # The body comes decoded, and is longer than it was.
         shown.pop("content-length", None)
-    name = f"{adapter}/{model}" if model else adapter
-    return {**shown, "x-one-api-deployment": name, "x-one-api-attempts": "1"}
-
-
-async def _pieces(
-    stack: AsyncExitStack, reply: WireReply, request_id: str
-) -> AsyncGenerator[bytes, None]:
-    """The body of a reply, whose connection it gives back."""
-    async with stack, aclosing(reply.chunks()) as chunks:
-        yield b""
-        try:
-            async for data in chunks:
-                yield data
-        except UpstreamError as exc:
-            # Raised on: the head is out, and only the end of the connection tells of it.
-            logger.warning("request %s: the passed-on reply was cut: %s", request_id, exc.message)
-            raise
+    deployment = attempt.deployment
+    name = deployment.name if deployment.upstream_model else deployment.adapter
+    return {
+        **shown,
+        "x-one-api-deployment": name,
+        "x-one-api-attempts": str(attempt.number),
+    }

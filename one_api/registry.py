@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from one_api import discovery
 from one_api.adapter.base import AdapterContext, BaseModelAdapter, Call
+from one_api.catalogue import Catalogue, RegisteredModel
 from one_api.deployment import Deployment, Timeouts
 from one_api.discovery import AdapterEntry
-from one_api.errors import GatewayError, ModelNotFound, NoDeploymentAvailable
-from one_api.schemas.models import ModelInfo
+from one_api.errors import (
+    ConfigurationError,
+    GatewayError,
+    ModelNotFound,
+    NoDeploymentAvailable,
+)
+from one_api.inventory import UpstreamsDiff, UpstreamStatus, compare, is_same_adapter, status_of
+from one_api.members import Member, UpstreamBuilder, locate
+from one_api.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -21,40 +29,20 @@ if TYPE_CHECKING:
     from one_api.events import Event
     from one_api.schemas.chat import ChatCompletionRequest
 
+__all__ = ["ModelRegistry", "RegisteredModel", "UpstreamStatus", "UpstreamsDiff"]
+
 logger = logging.getLogger(__name__)
 
-#: Waits between attempts to list the models of a provider that does not answer, in seconds.
-_FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredModel:
-    """A model under the id by which clients ask for it."""
-
-    id: str
-    adapter: str
-    info: ModelInfo
-
-
-@dataclass(slots=True)
-class _Member:
-    """One adapter instance and what it was last heard to offer."""
-
-    name: str
-    adapter: BaseModelAdapter
-    entry: AdapterEntry | None = None
-    models: tuple[ModelInfo, ...] = ()
-    list_error: str | None = None
-    listed: asyncio.Event = field(default_factory=asyncio.Event)
-    refresh: asyncio.Task[None] | None = None
+ContextOf = Callable[[str], AdapterContext]
 
 
 class ModelRegistry:
-    """Adapters by name, and the models they offer.
+    """Adapters and upstreams by name, and the models they offer.
 
-    The first adapter to offer a model id answers for the plain id; every model is also reached as
-    `adapter/model`. Lists of models are cached and refreshed in the background between `start`
-    and `close`; a provider that does not answer keeps its last list.
+    Adapters come from the environment: the first to offer a model id answers for the plain id.
+    Upstreams come from the operator's file: all that offer a model id answer for it together.
+    Every model is also reached as `name/model`. Lists of models are cached and refreshed in the
+    background between `start` and `close`; a provider that does not answer keeps its last list.
     """
 
     def __init__(
@@ -67,15 +55,24 @@ class ModelRegistry:
         self._timeouts = timeouts or Timeouts()
         self._list_timeout_s = list_timeout_s
         self._refresh_s = refresh_s
-        self._members: dict[str, _Member] = {}
-        self._by_id: dict[str, RegisteredModel] = {}
+        self._load_timeout_s = 10.0
+        self._adapters: dict[str, Member] = {}
+        self._pool: dict[str, Member] = {}
+        self._catalogue = Catalogue(timeouts=self._timeouts)
+        self._context: ContextOf | None = None
+        self._is_running = False
+        self._reloading = asyncio.Lock()
+        self._is_closing = asyncio.Event()
+        self._retiring: set[asyncio.Task[None]] = set()
         self.entries: list[AdapterEntry] = []
+        #: The operator's upstreams as they are in force; None where there is no file of them.
+        self.upstreams: Upstreams | None = None
 
     def load(
         self,
         *,
         environment: Mapping[str, str],
-        context: Callable[[str], AdapterContext],
+        context: ContextOf,
         allowed: Sequence[str] | None = None,
         found: Sequence[EntryPoint] | None = None,
         timeout_s: float = 10.0,
@@ -84,11 +81,12 @@ class ModelRegistry:
 
         `allowed` are entry-point names, None for all; `found` replaces what is installed.
         """
+        self._context, self._load_timeout_s = context, timeout_s
         points = discovery.installed_entry_points() if found is None else found
         self.entries = discovery.catalogue(points, allowed)
         for entry in self.entries:
             discovery.load(entry, environment, context, timeout_s)
-            taken = [name for name in entry.adapters if name in self._members]
+            taken = [name for name in entry.adapters if name in self._adapters]
             for name in taken:
                 del entry.adapters[name]
             if taken:
@@ -96,87 +94,148 @@ class ModelRegistry:
             if taken and not entry.adapters:
                 entry.fail(entry.reason, "shadowed")
             for name, adapter in entry.adapters.items():
-                self._members[name] = _Member(name, adapter, entry)
+                self._adapters[name] = Member(name, adapter, entry=entry)
+        self._index()
 
     def register_adapter(self, name: str, adapter: BaseModelAdapter) -> None:
         """Add an adapter made by hand.
 
         Raises: ValueError when the name is taken.
         """
-        if name in self._members:
+        if name in self._adapters or name in self._pool:
             raise ValueError(f"an adapter called '{name}' is registered already")
-        self._members[name] = _Member(name, adapter)
+        self._adapters[name] = Member(name, adapter)
+        self._index()
+
+    def set_upstreams(self, upstreams: Upstreams, context: ContextOf) -> None:
+        """Add the upstreams of the operator's file; after `load`, and once: then `reload`.
+
+        Raises: ConfigurationError that names file, line and field.
+        """
+        self._context = context
+        members: dict[str, Member] = {}
+        self._builder().build(upstreams, members)
+        self._swap(upstreams, members)
 
     async def start(self) -> None:
         """Start every adapter and begin to list models; waits for no provider."""
-        for member in list(self._members.values()):
-            try:
-                async with asyncio.timeout(self._list_timeout_s):
-                    await member.adapter.start()
-            except Exception as exc:  # noqa: BLE001 - a plugin's failure is its state, not ours
-                del self._members[member.name]
-                reason = f"its start() raised {type(exc).__name__}: {exc}"
+        self._is_running = True
+        for members in (self._adapters, self._pool):
+            for member in list(members.values()):
+                reason = await member.start(self._list_timeout_s)
+                if not reason:
+                    self._begin_listing(member)
+                    continue
+                del members[member.name]
                 if member.entry is not None:
                     member.entry.fail(reason)
                 else:
                     logger.warning("adapter %s: %s", member.name, reason)
-                continue
-            member.refresh = asyncio.create_task(self._keep_listed(member))
+        self._index()
 
     async def close(self) -> None:
-        """Stop listing and close every adapter."""
-        members = list(self._members.values())
-        tasks = [member.refresh for member in members if member.refresh is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for member in members:
+        """Stop listing and close every adapter, the retired ones included."""
+        self._is_running = False
+        self._is_closing.set()
+        async with self._reloading:
+            await asyncio.gather(*self._retiring)
+            for member in self._members():
+                await member.close()
+
+    async def reload(self, upstreams: Upstreams) -> UpstreamsDiff:
+        """Put another version of the operator's file in force, all of it or nothing.
+
+        Entries that mean the same provider keep their adapter and its list. The adapters of others
+        are closed when the calls that hold a lease of them have ended.
+        Raises: ConfigurationError that names file, line and field; then nothing has changed.
+        """
+        async with self._reloading:
+            diff = compare(self.upstreams or Upstreams(), upstreams)
+            members = self._kept(upstreams)
+            kept = frozenset(members.values())
             try:
-                await member.adapter.close()
-            except Exception:
-                logger.exception("adapter %s failed to close", member.name)
+                # Plugins may take their time to build, and streams are running here.
+                await asyncio.to_thread(self._builder().build, upstreams, members)
+                built = [member for member in members.values() if member not in kept]
+                if self._is_running:
+                    await self._start_built(built, upstreams)
+            except BaseException:
+                for member in [member for member in members.values() if member not in kept]:
+                    await member.close()
+                raise
+            retired = [member for member in self._pool.values() if member not in kept]
+            self._swap(upstreams, members)
+            for member in retired:
+                self._retire(member)
+            for member in built if self._is_running else ():
+                self._begin_listing(member)
+            return diff
+
+    def _kept(self, upstreams: Upstreams) -> dict[str, Member]:
+        """The members that serve `upstreams` as they are."""
+        kept = {}
+        for entry in upstreams.entries:
+            member = self._pool.get(entry.name)
+            before = member.upstream if member is not None else None
+            if member is not None and before is not None and is_same_adapter(before, entry):
+                kept[entry.name] = member
+        return kept
 
     def is_ready(self) -> bool:
         """Whether every adapter the operator switched on is serving."""
         return all(entry.state == "loaded" for entry in self.entries if entry.is_required)
 
     def adapter(self, name: str) -> BaseModelAdapter:
-        """The adapter instance called `name`.
+        """The adapter instance called `name`, which may be an upstream's name.
 
         Raises: ModelNotFound.
         """
-        member = self._members.get(name)
+        member = self._member(name)
         if member is None:
             raise ModelNotFound(f"There is no adapter '{name}'.", param="model")
         return member.adapter
 
-    async def deployments_for(self, model_id: str) -> tuple[Deployment, ...]:
-        """The ways to have `model_id` answered, in the order to try them.
+    def lease(self, deployment: Deployment) -> AbstractContextManager[BaseModelAdapter]:
+        """The deployment's adapter, kept open until the context is left.
 
+        Raises: NoDeploymentAvailable when a reload has removed it meanwhile.
+        """
+        member = self._member(deployment.adapter)
+        if member is None:
+            raise NoDeploymentAvailable(f"The upstream '{deployment.adapter}' has been removed.")
+        return member
+
+    async def deployments_for(self, model_id: str) -> tuple[Deployment, ...]:
+        """The ways to have `model_id` answered, in the order of the operator's file.
+
+        The deployments of an alias are those of the models it leads to, by whose names they go.
         Raises: ModelNotFound; NoDeploymentAvailable when a provider that might know the model
         could not be asked for its list.
         """
-        deployment = self._find(model_id)
-        if deployment is None and await self._wait_for_lists():
-            deployment = self._find(model_id)
-        if deployment is None:
+        deployments = self._catalogue.remembered.get(model_id)
+        if deployments is not None:
+            return deployments
+        if not self._catalogue.is_known(model_id):
+            await self._wait_for_lists()
+        deployments = self._catalogue.remember(model_id)
+        if not deployments:
             raise self._unknown(model_id)
-        return (deployment,)
+        return deployments
 
     def get_adapter_for_model(self, model_id: str) -> BaseModelAdapter:
-        """The adapter that answers for `model_id`, by what is known now.
+        """The first adapter that answers for `model_id`, by what is known now.
 
         Raises: ModelNotFound.
         """
-        deployment = self._find(model_id)
-        if deployment is None:
+        deployments = self._catalogue.find(model_id)
+        if not deployments:
             raise _not_found(model_id)
-        return self._members[deployment.adapter].adapter
+        return self.adapter(deployments[0].adapter)
 
     async def list_all_models(self) -> list[RegisteredModel]:
-        """Every model, once, in the adapters' order; waits for lists that never came yet."""
+        """Every model with a name, once; waits for lists that never came yet."""
         await self._wait_for_lists()
-        return list(self._by_id.values())
+        return self._catalogue.models
 
     async def get_model_info(self, model_id: str) -> RegisteredModel:
         """One model by plain id or as `adapter/model`.
@@ -184,48 +243,103 @@ class ModelRegistry:
         Raises: ModelNotFound, NoDeploymentAvailable as `deployments_for`.
         """
         deployment = (await self.deployments_for(model_id))[0]
-        known = self._by_id.get(model_id)
+        known = self._catalogue.model(model_id)
         if known is not None:
             return known
-        info = await self._members[deployment.adapter].adapter.get_model_info(
-            deployment.upstream_model
-        )
+        with self.lease(deployment) as adapter:
+            info = await adapter.get_model_info(deployment.upstream_model)
         return RegisteredModel(model_id, deployment.adapter, info)
 
     async def generate_completion(
         self, request: ChatCompletionRequest, request_id: str = ""
     ) -> AsyncIterator[Event]:
-        """The events of the adapter that answers for `request.model`."""
+        """The events of the first adapter that answers for `request.model`."""
         deployment = (await self.deployments_for(request.model or ""))[0]
         call = Call(
             model=deployment.upstream_model, request_id=request_id, timeouts=deployment.timeouts
         )
-        adapter = self._members[deployment.adapter].adapter
-        async for event in adapter.generate_completion(request, call):
-            yield event
+        with self.lease(deployment) as adapter:
+            async for event in adapter.generate_completion(request, call):
+                yield event
 
     def adapters(self) -> list[tuple[str, int, str | None]]:
-        """Name, number of models and last listing error of every registered adapter."""
-        return [(m.name, len(m.models), m.list_error) for m in self._members.values()]
+        """Name, number of models and last listing error of every adapter and upstream."""
+        rows = [(m.name, len(m.models or ()), m.list_error) for m in self._adapters.values()]
+        for member in self._pool.values():
+            offered = self._catalogue.names_of(member.name)
+            rows.append((member.name, len(offered), member.list_error))
+        return rows
 
-    def _find(self, model_id: str) -> Deployment | None:
-        name, _, upstream_model = model_id.partition("/")
-        if upstream_model and name in self._members:
-            # Not looked up in the list: providers serve models that they do not list. And first:
-            # what an id means must not depend on which lists have come.
-            return self._deployment(model_id, name, upstream_model)
-        known = self._by_id.get(model_id)
-        if known is not None:
-            return self._deployment(model_id, known.adapter, known.info.id)
-        return None
+    def describe_upstreams(self) -> list[UpstreamStatus]:
+        """The upstreams of the operator's file as they stand, in its order; no secrets."""
+        told = []
+        for entry in self.upstreams.entries if self.upstreams else ():
+            member = self._pool.get(entry.name)
+            told.append(
+                status_of(
+                    entry,
+                    member.adapter if member else None,
+                    adapter_name=member.adapter_name if member else entry.adapter or "",
+                    models=self._catalogue.names_of(entry.name) if member else (),
+                    list_error=member.list_error if member else "its adapter did not start",
+                )
+            )
+        return told
 
-    def _deployment(self, model: str, adapter: str, upstream_model: str) -> Deployment:
-        return Deployment(
-            model=model, adapter=adapter, upstream_model=upstream_model, timeouts=self._timeouts
+    def _members(self) -> list[Member]:
+        return [*self._adapters.values(), *self._pool.values()]
+
+    def _member(self, name: str) -> Member | None:
+        member = self._pool.get(name)
+        return self._adapters.get(name) if member is None else member
+
+    def _builder(self) -> UpstreamBuilder:
+        if self._context is None:
+            raise RuntimeError("upstreams need the context that load() or set_upstreams() gets")
+        return UpstreamBuilder(
+            self.entries, frozenset(self._adapters), self._context, self._load_timeout_s
         )
 
+    async def _start_built(self, members: Sequence[Member], upstreams: Upstreams) -> None:
+        """Start the new members of a reload.
+
+        Raises: ConfigurationError when one does not start.
+        """
+        for member in members:
+            reason = await member.start(self._list_timeout_s)
+            if reason and member.upstream is not None:
+                error = ConfigurationError("adapter", reason)
+                raise locate(error, upstreams, member.upstream)
+
+    def _begin_listing(self, member: Member) -> None:
+        member.begin_listing(self._list_timeout_s, self._refresh_s, self._index)
+
+    def _swap(self, upstreams: Upstreams, members: dict[str, Member]) -> None:
+        for entry in upstreams.entries:
+            members[entry.name].upstream = entry
+        self._pool, self.upstreams = members, upstreams
+        self._index()
+
+    def _retire(self, member: Member) -> None:
+        task = asyncio.create_task(member.retire(self._is_closing))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    def _index(self) -> None:
+        """Rebuild the catalogue."""
+        before = self._catalogue.collisions
+        self._catalogue = Catalogue(
+            [member.offer() for member in self._adapters.values()],
+            [member.offer() for member in self._pool.values()],
+            self.upstreams.aliases if self.upstreams else {},
+            self._timeouts,
+        )
+        for full_id, (model_id, winner) in self._catalogue.collisions.items():
+            if full_id not in before:
+                _log_collision(model_id, winner, full_id)
+
     def _unknown(self, model_id: str) -> GatewayError:
-        silent = [m.name for m in self._members.values() if m.list_error and not m.models]
+        silent = [m.name for m in self._adapters.values() if m.list_error and not m.models]
         if silent:
             return NoDeploymentAvailable(
                 f"The model '{model_id}' is not known, but the models of {', '.join(silent)} could "
@@ -236,75 +350,11 @@ class ModelRegistry:
             )
         return _not_found(model_id)
 
-    async def _wait_for_lists(self) -> bool:
-        """Wait for every first list to come or fail; whether there was anything to wait for."""
-        pending = [m for m in self._members.values() if m.refresh and not m.listed.is_set()]
-        for member in pending:
-            await member.listed.wait()
-        return bool(pending)
-
-    async def _keep_listed(self, member: _Member) -> None:
-        """List the models of one adapter again and again, until cancelled."""
-        retry_s = _FIRST_RETRY_S
-        while True:
-            is_listed = await self._list(member)
-            member.listed.set()
-            await asyncio.sleep(self._refresh_s if is_listed else retry_s)
-            retry_s = _FIRST_RETRY_S if is_listed else min(retry_s * 2, _LAST_RETRY_S)
-
-    async def _list(self, member: _Member) -> bool:
-        try:
-            async with asyncio.timeout(self._list_timeout_s):
-                models = tuple(await member.adapter.list_models())
-        except TimeoutError:
-            self._note(member, f"no list of models within {self._list_timeout_s:g} s")
-            return False
-        except GatewayError as exc:
-            self._note(member, exc.message)
-            return False
-        except Exception as exc:  # noqa: BLE001 - a plugin's failure is its state, not ours
-            self._note(member, f"list_models() raised {type(exc).__name__}: {exc}", is_broken=True)
-            return False
-        if not all(_is_sound(model) for model in models):
-            self._note(member, "list_models() did not return ModelInfo values", is_broken=True)
-            return False
-        if member.entry is not None and member.entry.state == "failed":
-            member.entry.state = "loaded"
-        if member.entry is not None:
-            member.entry.reason = ""
-        member.list_error = None
-        if models != member.models:
-            member.models = models
-            self._index()
-        return True
-
-    def _note(self, member: _Member, reason: str, *, is_broken: bool = False) -> None:
-        """Remember why a list did not come; a plugin that breaks the contract has failed."""
-        if member.list_error != reason:
-            logger.warning("adapter %s: cannot list models: %s", member.name, reason)
-        member.list_error = reason
-        if member.entry is not None:
-            member.entry.reason = reason
-            if is_broken:
-                member.entry.state = "failed"
-
-    def _index(self) -> None:
-        """Rebuild the table of ids: the first adapter wins a plain id, the others keep theirs."""
-        by_id: dict[str, RegisteredModel] = {}
-        for member in self._members.values():
-            for info in member.models:
-                full_id = f"{member.name}/{info.id}"
-                first, slash, _ = info.id.partition("/")
-                if slash and first in self._members:
-                    # The plain id would mean a model of the adapter it begins with.
-                    by_id.setdefault(full_id, RegisteredModel(full_id, member.name, info))
-                    continue
-                winner = by_id.setdefault(info.id, RegisteredModel(info.id, member.name, info))
-                if winner.adapter != member.name:  # Some providers list a model twice.
-                    by_id.setdefault(full_id, RegisteredModel(full_id, member.name, info))
-                    if full_id not in self._by_id:
-                        _log_collision(info.id, winner.adapter, full_id)
-        self._by_id = by_id
+    async def _wait_for_lists(self) -> None:
+        """Wait for every first list to come or fail."""
+        for member in self._members():
+            if member.is_pending:
+                await member.listed.wait()
 
 
 def _log_collision(model_id: str, winner: str, full_id: str) -> None:
@@ -313,17 +363,6 @@ def _log_collision(model_id: str, winner: str, full_id: str) -> None:
         model_id,
         winner,
         full_id,
-    )
-
-
-def _is_sound(model: object) -> bool:
-    """Whether a plugin's model can be shown: a name, and a time that is one."""
-    return (
-        isinstance(model, ModelInfo)
-        and isinstance(model.id, str)
-        and 0 < len(model.id) <= 256
-        and isinstance(model.created, int)
-        and 0 <= model.created < 2**33
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import orjson
 
+from one_api.adapter.http import MAX_REPLY_BYTES
 from one_api.converter import CHAT, Dialect, Fold, ReplyForm, StreamWriter, usage_to_wire
 from one_api.errors import UpstreamDisconnected, UpstreamInvalidResponse
 from one_api.events import CONTENT_EVENTS, Event, Relay, Usage
@@ -19,7 +20,8 @@ class ReplyStream:
     """Turns events into the bytes of a server-sent stream.
 
     Call `take` for each event, then `close` once. `is_committed` becomes true with the first
-    content: from then on errors are told inside the stream.
+    content: from then on errors are told inside the stream. `is_closed` says that its end was
+    given.
     """
 
     def __init__(self, form: ReplyForm, *, dialect: Dialect = CHAT) -> None:
@@ -28,7 +30,7 @@ class ReplyStream:
         self._writer: StreamWriter | None = None
         self._relay: StreamRelay | None = None
         self._reader: ChunkReader | None = None
-        self._is_closed = False
+        self.is_closed = False
         self.is_committed = False
 
     def take(self, event: Event) -> bytes:
@@ -67,9 +69,9 @@ class ReplyStream:
 
         Raises: UpstreamDisconnected, UpstreamInvalidResponse when the reply was not complete.
         """
-        if self._is_closed:
+        if self.is_closed:
             return b""
-        self._is_closed = True
+        self.is_closed = True
         if self._relay is not None:
             return self._relay.close()
         if self._writer is None:
@@ -82,6 +84,17 @@ class ReplyStream:
         """Whether the provider said that nothing more will come."""
         source = self._relay or self._reader
         return source is not None and source.is_done
+
+    def has_finished(self, choices: int) -> bool:
+        """Whether all choices have a finish reason; told of relayed replies, others end themselves."""
+        source = self._relay or self._reader
+        return source is not None and source.has_finished(choices)
+
+    @property
+    def malformed(self) -> int:
+        """How many frames of the provider were no chunks, and were left out."""
+        source = self._relay or self._reader
+        return source.malformed if source else 0
 
     @property
     def usage(self) -> Usage | None:
@@ -101,6 +114,11 @@ class ReplyStream:
     def texts(self) -> list[str]:
         """What the model wrote so far, in pieces; of a relayed stream nothing is kept."""
         return self._writer.texts if self._writer else []
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces of content came so far: about as many tokens."""
+        return self.relayed_frames + len(self.texts)
 
     @property
     def relayed_frames(self) -> int:
@@ -147,6 +165,8 @@ class ReplyBody:
         """
         if isinstance(event, Relay):
             self._relayed += event.data
+            if len(self._relayed) > MAX_REPLY_BYTES:
+                raise UpstreamInvalidResponse("The provider's reply is too large.")
         else:
             self._write(event)
         if self._relayed and self._fold is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +17,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from one_api.deployment import Timeouts
 from one_api.errors import ConfigurationError
 
 #: The file that adds to the environment, in the directory the gateway is started from.
@@ -25,6 +27,8 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(?::\d{1,5})?|\*")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._\-]+)+")
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
+SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
+Aliases = Annotated[Mapping[str, tuple[str, ...]], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -60,8 +64,7 @@ class Settings(BaseSettings):
 
     # Access
     api_keys: Annotated[
-        Annotated[tuple[SecretStr, ...], NoDecode],
-        Field(description="API keys that may call, comma-separated."),
+        SecretList, Field(description="API keys that may call, comma-separated.")
     ] = ()
     no_auth: Annotated[bool, Field(description="Serve without API keys on a public address.")] = (
         False
@@ -70,6 +73,9 @@ class Settings(BaseSettings):
     rate_limit_requests: Annotated[
         int, Field(description="Requests per minute and API key.", ge=1)
     ] = 60
+    admin_key: Annotated[
+        SecretStr | None, Field(description="Key of /admin; without one, nobody gets in there.")
+    ] = None
 
     # Endpoints of providers that are passed on
     passthrough_enabled: Annotated[
@@ -112,10 +118,29 @@ class Settings(BaseSettings):
     models_refresh_s: Annotated[
         float, Field(description="Seconds between two listings of a provider's models.", ge=1)
     ] = 300
-
     tiktoken_cache_dir: Annotated[
         Path | None, Field(description="Directory of tiktoken's rank files, to count tokens.")
     ] = None
+
+    # Routing
+    upstreams_file: Annotated[
+        Path | None, Field(description="File of upstreams (YAML), tried beside the adapters' own.")
+    ] = None
+    model_aliases: Annotated[
+        Aliases, Field(description="Other names for models: fast=small-model,gpt-4*=one|two.")
+    ] = {}
+    max_attempts: Annotated[
+        int, Field(description="Deployments asked for one request at most.", ge=1, le=10)
+    ] = 3
+    routing_headers: Annotated[
+        bool, Field(description="Let API keys steer routing with x-one-api-* request headers.")
+    ] = False
+    hold_back_tokens: Annotated[
+        int, Field(description="Tokens of a stream to have before it begins.", ge=0, le=10_000)
+    ] = 0
+    hold_back_ms: Annotated[
+        int, Field(description="Milliseconds to hold a stream's beginning.", ge=0, le=60_000)
+    ] = 0
 
     # Patience with providers
     connect_timeout_s: Annotated[
@@ -130,6 +155,12 @@ class Settings(BaseSettings):
     total_timeout_s: Annotated[
         float, Field(description="Seconds a whole reply may take.", gt=0)
     ] = 600
+    failover_first_content_timeout_s: Annotated[
+        float, Field(description="Until first content while another deployment is left.", gt=0)
+    ] = 5
+    failover_total_timeout_s: Annotated[
+        float, Field(description="For a whole reply while another deployment is left.", gt=0)
+    ] = 60
     keep_alive_s: Annotated[
         float, Field(description="Seconds of silence after which a stream gets a comment.", gt=0)
     ] = 15
@@ -149,27 +180,29 @@ class Settings(BaseSettings):
     database_url: Annotated[
         SecretStr | None, Field(description="Database; nothing is stored by this version yet.")
     ] = None
-    upstreams_file: Annotated[
-        Path | None, Field(description="File of upstreams; not read by this version yet.")
-    ] = None
 
-    @field_validator("cors_origins", "one_api_adapters", mode="before")
+    @field_validator("cors_origins", "one_api_adapters", "api_keys", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return _comma_list(value)
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("model_aliases", mode="before")
     @classmethod
-    def _split_keys(cls, value: Any) -> Any:
-        return _comma_list(value)
+    def _read_aliases(cls, value: Any) -> Any:
+        return _aliases(value) if isinstance(value, str) else value
 
     @field_validator("api_keys")
     @classmethod
     def _keys_are_sendable(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        for key in value:
-            text = key.get_secret_value()
-            if len(text) < 8 or not text.isascii() or any(c.isspace() for c in text):
-                raise ValueError("each key needs 8 or more ASCII characters and no white space")
+        if not all(_is_sendable(key, at_least=8) for key in value):
+            raise ValueError("each key needs 8 or more ASCII characters and no white space")
+        return value
+
+    @field_validator("admin_key")
+    @classmethod
+    def _admin_key_is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_sendable(value, at_least=16):
+            raise ValueError("the key needs 16 or more ASCII characters and no white space")
         return value
 
     @field_validator("cors_origins")
@@ -205,18 +238,21 @@ class Settings(BaseSettings):
                 "with several processes each would count its own share of the rate limit",
                 "REDIS_URL=redis://..., or WORKERS=1, or RATE_LIMIT_ENABLED=false",
             )
-        if self.upstreams_file is not None:
-            raise ConfigurationError(
-                "UPSTREAMS_FILE", "this version does not read upstreams files", "no value"
-            )
+        self.require_admin_apart(self.api_keys)
         return self
 
-    def require_keys_in_public(self) -> None:
-        """Whoever serves calls this first.
+    def require_admin_apart(self, keys: Iterable[SecretStr]) -> None:
+        """Raises: ConfigurationError when one of `keys`, which clients have, is the admin key."""
+        if self.admin_key is not None and self.admin_key in tuple(keys):
+            raise ConfigurationError("ADMIN_KEY", "clients have it as an API key", "another key")
+
+    def require_keys_in_public(self, extra_keys: bool = False) -> None:
+        """Whoever serves calls this first; `extra_keys` says that there are API keys elsewhere too.
 
         Raises: ConfigurationError when anybody could call from elsewhere without being asked.
         """
-        if not self.api_keys and not self.no_auth and not self.is_loopback:
+        has_keys = bool(self.api_keys) or extra_keys
+        if not has_keys and not self.no_auth and not self.is_loopback:
             raise ConfigurationError(
                 "API_KEYS",
                 f"no API keys are configured, and HOST={self.host} is reachable from elsewhere",
@@ -242,6 +278,20 @@ class Settings(BaseSettings):
     def max_upload_bytes(self) -> int:
         """The largest upload that is passed on, in bytes."""
         return int(self.max_upload_mb * 1_000_000)
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """Patience with every provider that has none of its own."""
+        return Timeouts(
+            connect_s=self.connect_timeout_s,
+            first_content_s=self.first_content_timeout_s,
+            idle_s=self.idle_timeout_s,
+            total_s=self.total_timeout_s,
+            failover_first_content_s=min(
+                self.failover_first_content_timeout_s, self.first_content_timeout_s
+            ),
+            failover_total_s=min(self.failover_total_timeout_s, self.total_timeout_s),
+        )
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -282,10 +332,16 @@ def explain(settings: Settings) -> list[tuple[str, str, str]]:
     for field in Settings.model_fields:
         name = field.upper()
         source = "environment" if os.environ.get(name) else ".env" if file.get(name) else "default"
-        value = getattr(settings, field)
-        shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        rows.append((name, "-" if value is None or value == () else shown, source))
+        rows.append((name, _shown(getattr(settings, field)), source))
     return rows
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = tuple(f"{name}={'|'.join(targets)}" for name, targets in value.items())
+    if value is None or value == ():
+        return "-"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def expected_form(field: str) -> str:
@@ -303,11 +359,13 @@ def expected_form(field: str) -> str:
         form = "a whole number"
     elif info.annotation is float:
         form = "a number"
+    elif isinstance(default, Mapping):
+        form = "a comma-separated list of name=model"
     elif isinstance(default, tuple):
         form = "a comma-separated list"
     else:
         form = "text"
-    shown = "" if default is None or default == () else f" (default {default})"
+    shown = "" if default is None or default in ((), {}) else f" (default {default})"
     return f"{form}{shown}. {info.description}"
 
 
@@ -315,6 +373,23 @@ def _comma_list(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(item.strip() for item in value.split(",") if item.strip())
     return value
+
+
+def _aliases(text: str) -> dict[str, tuple[str, ...]]:
+    aliases: dict[str, tuple[str, ...]] = {}
+    for item in _comma_list(text):
+        name, equals, targets = item.partition("=")
+        models = tuple(model.strip() for model in targets.split("|"))
+        if not (equals and name.strip() and all(models)) or name.strip() in aliases:
+            raise ValueError("each alias is 'name=model' or 'name=model|model', each name once")
+        aliases[name.strip()] = models
+    return aliases
+
+
+def _is_sendable(key: SecretStr, *, at_least: int) -> bool:
+    """Whether `key` is long enough, and can stand in a header as it is."""
+    text = key.get_secret_value()
+    return len(text) >= at_least and text.isascii() and not any(c.isspace() for c in text)
 
 
 def _lower_first(text: str) -> str:

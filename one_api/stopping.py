@@ -8,9 +8,12 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
+from one_api.adapter.http import MAX_REPLY_BYTES
 from one_api.adapter.stop import StopScanner
 from one_api.converter import ReplyForm
+from one_api.errors import UpstreamInvalidResponse
 from one_api.events import Annotation, Event, Finish, Relay, TextDelta, UsageReport
+from one_api.linger import next_event
 from one_api.relay import ChunkReader, read_body
 
 
@@ -38,16 +41,18 @@ async def enforce_stops(
 
 
 async def read_relayed(
-    source: AsyncGenerator[Event, None], form: ReplyForm, *, is_stream: bool
+    source: AsyncGenerator[Event, None], form: ReplyForm, *, is_stream: bool, choices: int = 1
 ) -> AsyncGenerator[Event, None]:
-    """The events of `source`, with what it relays read as events; it is closed here.
+    """The events of `source`, a reply of `choices` choices, with what it relays read as events.
+
+    It is closed here.
 
     Raises: the provider's error when a relayed reply tells one; UpstreamDisconnected when it was
     cut; UpstreamInvalidResponse.
     """
     reader: ChunkReader | _BodyReader | None = None
     async with aclosing(source):
-        async for event in source:
+        while (event := await next_event(source, reader, choices)) is not None:
             if not isinstance(event, Relay):
                 yield event
                 continue
@@ -66,6 +71,7 @@ class _BodyReader:
     """Reads a complete reply as a `ChunkReader` reads a stream: it tells all in the end."""
 
     is_done = False
+    usage = None
 
     def __init__(self, form: ReplyForm) -> None:
         self._form = form
@@ -73,7 +79,13 @@ class _BodyReader:
 
     def feed(self, data: bytes) -> tuple[Event, ...]:
         self._body += data
+        if len(self._body) > MAX_REPLY_BYTES:
+            raise UpstreamInvalidResponse("The provider's reply is too large.")
         return ()
+
+    def has_finished(self, choices: int) -> bool:
+        """Never before its end."""
+        return False
 
     def close(self) -> list[Event]:
         told = read_body(bytes(self._body), self._form)

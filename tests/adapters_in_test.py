@@ -30,8 +30,10 @@ from one_api.adapter import (
     UsageReport,
     WireRequest,
 )
+from one_api.failover import Failover, RequestContext
 from one_api.gateway import CompleteReply, Gateway, GatewayOptions, StreamedReply
 from one_api.registry import ModelRegistry
+from one_api.routing import Router
 
 HELLO: tuple[Event, ...] = (
     Start(),
@@ -163,6 +165,11 @@ def asked(**fields: Any) -> ChatCompletionRequest:
     return ChatCompletionRequest.from_wire({k: v for k, v in body.items() if v is not ...})
 
 
+def gateway_of(registry: ModelRegistry, **options: Any) -> Gateway:
+    """A gateway that asks each deployment once."""
+    return Gateway(Failover(registry, Router(), max_attempts=1), GatewayOptions(**options))
+
+
 async def reply_of(
     adapter: ScriptedAdapter,
     request: ChatCompletionRequest,
@@ -171,7 +178,8 @@ async def reply_of(
     **options: Any,
 ) -> CompleteReply | StreamedReply:
     async with running(registry_of(timeouts, a=adapter)) as registry:
-        return await Gateway(registry, GatewayOptions(**options)).chat(request, request_id="req_1")
+        context = RequestContext(request_id="req_1")
+        return await gateway_of(registry, **options).chat(request, context)
 
 
 async def completion_of(adapter: ScriptedAdapter, **fields: Any) -> Any:

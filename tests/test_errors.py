@@ -35,7 +35,7 @@ WIRE = {
     "UnsupportedParameter": (400, "invalid_request_error", "unsupported_parameter", False),
     "ContextWindowExceeded": (400, "invalid_request_error", "context_length_exceeded", False),
     "RequestTimedOut": (408, "invalid_request_error", "request_timeout", False),
-    "Conflict": (409, "invalid_request_error", "conflict", False),
+    "Conflict": (409, "invalid_request_error", "conflict", True),
     "RequestTooLarge": (413, "invalid_request_error", "request_too_large", False),
     "UnsupportedMediaType": (415, "invalid_request_error", "unsupported_media_type", False),
     "AuthenticationFailed": (401, "invalid_request_error", "invalid_api_key", False),
@@ -44,6 +44,8 @@ WIRE = {
     "ModelNotFound": (404, "invalid_request_error", "model_not_found", False),
     "MethodNotAllowed": (405, "invalid_request_error", "method_not_allowed", False),
     "RateLimitExceeded": (429, "requests", "rate_limit_exceeded", False),
+    "BudgetExceeded": (429, "insufficient_quota", "insufficient_quota", False),
+    "StorageUnavailable": (503, "service_unavailable_error", "storage_unavailable", False),
     "InternalError": (500, "server_error", "internal_error", False),
     "NoDeploymentAvailable": (503, "service_unavailable_error", "no_deployment_available", True),
     "ShuttingDown": (503, "service_unavailable_error", "server_is_shutting_down", False),
@@ -59,6 +61,12 @@ WIRE = {
     "CredentialRejected": (502, "server_error", "upstream_authentication_error", True),
 }
 
+#: Headers that errors bring along whatever happened.
+OWN_HEADERS = {
+    "BudgetExceeded": {"x-should-retry": "false"},
+    "UpstreamOverloaded": {"Retry-After": "1"},
+}
+
 
 def test_table_covers_every_class() -> None:
     assert {cls.__name__ for cls in ERROR_CLASSES} == WIRE.keys()
@@ -72,7 +80,7 @@ def test_class_attributes_decide_the_wire(cls: type[GatewayError]) -> None:
     assert {
         "error": {"message": "what happened", "type": kind, "param": None, "code": code}
     } == error.to_wire()
-    assert {} == error.headers()
+    assert OWN_HEADERS.get(cls.__name__, {}) == error.headers()
 
 
 def test_docstring_draws_the_tree_that_is() -> None:

@@ -16,13 +16,15 @@ from one_api.errors import (
     UpstreamInvalidResponse,
     UpstreamRateLimited,
 )
-from one_api.gateway import CompleteReply, Gateway, GatewayOptions, StreamedReply
+from one_api.failover import RequestContext
+from one_api.gateway import CompleteReply, StreamedReply
 from tests.adapters_in_test import (
     HELLO,
     ScriptedAdapter,
     asked,
     completion_of,
     frames,
+    gateway_of,
     registry_of,
     reply_of,
     running,
@@ -104,9 +106,9 @@ class TestAnswers:
         adapter = ScriptedAdapter([Start(), *[TextDelta("x")] * 20, Finish("stop")])
 
         async with running(registry_of(a=adapter)) as registry:
-            gateway = Gateway(registry, GatewayOptions())
+            gateway = gateway_of(registry)
             replies = await asyncio.gather(
-                *(gateway.chat(asked(), request_id=str(at)) for at in range(50))
+                *(gateway.chat(asked(), RequestContext(request_id=str(at))) for at in range(50))
             )
 
         ids = {orjson.loads(cast("CompleteReply", reply).body)["id"] for reply in replies}

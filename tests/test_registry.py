@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from one_api import registry as registry_module
+from one_api import members
 from one_api.adapter import AdapterContext, BaseModelAdapter, ModelInfo, Timeouts
 from one_api.discovery import GROUP
 from one_api.errors import ModelNotFound, NoDeploymentAvailable, UpstreamUnreachable
@@ -190,7 +190,7 @@ class TestListing:
     async def test_provider_that_comes_back_is_listed(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(registry_module, "_FIRST_RETRY_S", 0.001)
+        monkeypatch.setattr(members, "FIRST_RETRY_S", 0.001)
         adapter = ScriptedAdapter(list_error=DOWN)
         async with running(registry_of(a=adapter)) as registry:
             assert [] == await ids(registry)
@@ -302,7 +302,7 @@ class TestEntries:
     async def test_plugin_that_breaks_the_contract_is_not_ready_until_it_keeps_it(
         self, declare: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(registry_module, "_FIRST_RETRY_S", 0.001)
+        monkeypatch.setattr(members, "FIRST_RETRY_S", 0.001)
         registry = registry_with(declare("a", fails=RuntimeError("a bug")))
         adapter = registry.adapter("a")
         assert isinstance(adapter, ScriptedAdapter)

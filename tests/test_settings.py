@@ -9,6 +9,7 @@ import pytest
 from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
 
+from one_api.deployment import Timeouts
 from one_api.errors import ConfigurationError
 from one_api.settings import Settings, environment, expected_form, explain
 from one_api_claude.settings import ClaudeSettings
@@ -39,6 +40,10 @@ def plain(value: Any) -> Any:
     return tuple(map(plain, value)) if isinstance(value, tuple) else value
 
 
+def aliases(text: str) -> dict[str, tuple[str, ...]]:
+    return dict(Settings.load(model_aliases=text).model_aliases)
+
+
 VALUES: list[tuple[str, str, Any]] = [
     ("HOST", "::1", "::1"),
     ("PORT", "9000", 9000),
@@ -54,6 +59,7 @@ VALUES: list[tuple[str, str, Any]] = [
     ("NO_AUTH", "1", True),
     ("RATE_LIMIT_ENABLED", "yes", True),
     ("RATE_LIMIT_REQUESTS", "5", 5),
+    ("ADMIN_KEY", "0123456789abcdef", "0123456789abcdef"),
     ("PASSTHROUGH_ENABLED", "off", False),
     ("PASSTHROUGH_ADAPTER", "mine", "mine"),
     ("MAX_UPLOAD_MB", "1.5", 1.5),
@@ -65,10 +71,19 @@ VALUES: list[tuple[str, str, Any]] = [
     ("REASONING_FIELD", "reasoning", "reasoning"),
     ("MODELS_REFRESH_S", "60", 60),
     ("TIKTOKEN_CACHE_DIR", "/ranks", Path("/ranks")),
+    ("UPSTREAMS_FILE", "/etc/upstreams.yaml", Path("/etc/upstreams.yaml")),
+    ("MODEL_ALIASES", "fast=a", {"fast": ("a",)}),
+    ("MAX_ATTEMPTS", "1", 1),
+    ("MAX_ATTEMPTS", "10", 10),
+    ("ROUTING_HEADERS", "true", True),
+    ("HOLD_BACK_TOKENS", "10000", 10_000),
+    ("HOLD_BACK_MS", "60000", 60_000),
     ("CONNECT_TIMEOUT_S", "1", 1),
     ("FIRST_CONTENT_TIMEOUT_S", "2", 2),
     ("IDLE_TIMEOUT_S", "3", 3),
     ("TOTAL_TIMEOUT_S", "4", 4),
+    ("FAILOVER_FIRST_CONTENT_TIMEOUT_S", "0.5", 0.5),
+    ("FAILOVER_TOTAL_TIMEOUT_S", "7", 7),
     ("STREAM_OPEN_AFTER_S", "0", 0),
     ("KEEP_ALIVE_S", "2.5", 2.5),
     ("REDIS_URL", "rediss://:pw@h:6379/0", "rediss://:pw@h:6379/0"),
@@ -116,7 +131,23 @@ WRONG: list[tuple[str, str]] = [
     ("STREAM_OPEN_AFTER_S", "-1"),
     ("KEEP_ALIVE_S", "-1"),
     ("REDIS_URL", "http://:s3cret@localhost"),
-    ("UPSTREAMS_FILE", "secret-upstreams.yaml"),
+    ("ADMIN_KEY", "fifteen-letters"),
+    ("ADMIN_KEY", "an admin key with white space"),
+    ("ADMIN_KEY", "ein-schlüssel-mit-umlaut"),
+    ("MODEL_ALIASES", "sk-oops"),
+    ("MODEL_ALIASES", "sk-oops="),
+    ("MODEL_ALIASES", "=sk-oops"),
+    ("MODEL_ALIASES", "fast=sk-oops|"),
+    ("MODEL_ALIASES", "sk-oops=a,sk-oops=b"),
+    ("MAX_ATTEMPTS", "0"),
+    ("MAX_ATTEMPTS", "11"),
+    ("ROUTING_HEADERS", "sometimes"),
+    ("HOLD_BACK_TOKENS", "-1"),
+    ("HOLD_BACK_TOKENS", "10001"),
+    ("HOLD_BACK_MS", "-1"),
+    ("HOLD_BACK_MS", "60001"),
+    ("FAILOVER_FIRST_CONTENT_TIMEOUT_S", "0"),
+    ("FAILOVER_TOTAL_TIMEOUT_S", "-1"),
 ]
 
 
@@ -221,6 +252,27 @@ class TestSense:
         Settings.load(host=host, no_auth=True).require_keys_in_public()
         Settings.load(host=host, api_keys="sk-good-enough").require_keys_in_public()
 
+    def test_keys_of_the_upstreams_file_are_keys(self) -> None:
+        settings = Settings.load(host="192.0.2.1")
+
+        settings.require_keys_in_public(extra_keys=True)
+        with pytest.raises(ConfigurationError):
+            settings.require_keys_in_public(extra_keys=False)
+
+    def test_admin_key_is_no_key_of_clients(self) -> None:
+        """Who may call may not administrate: one key for both would say otherwise."""
+        admin, client = "the-key-of-the-operator", "the-key-of-a-client"
+        with pytest.raises(ConfigurationError) as caught:
+            Settings.load(admin_key=admin, api_keys=f"{client},{admin}")
+        assert "ADMIN_KEY" == caught.value.variable
+        assert admin not in str(caught.value)
+
+        settings = Settings.load(admin_key=admin, api_keys=client)
+        settings.require_admin_apart([SecretStr(client)])
+        with pytest.raises(ConfigurationError):
+            settings.require_admin_apart(SecretStr(key) for key in (client, admin))
+        Settings.load().require_admin_apart([SecretStr(admin)])
+
     def test_several_processes_cannot_share_a_limit_without_redis(self) -> None:
         with pytest.raises(ConfigurationError) as caught:
             Settings.load(workers=2, rate_limit_enabled=True)
@@ -235,6 +287,59 @@ class TestSense:
         assert (500_000, 2_000_000) == (settings.max_body_bytes, settings.max_upload_bytes)
 
 
+class TestAliases:
+    @pytest.mark.parametrize(
+        ("text", "read"),
+        [
+            ("fast=a", {"fast": ("a",)}),
+            ("fast=a|b", {"fast": ("a", "b")}),
+            (" fast = a | b , gpt-4*=c,", {"fast": ("a", "b"), "gpt-4*": ("c",)}),
+            ("fast=eu/org/model:tag", {"fast": ("eu/org/model:tag",)}),
+            ("fast=a=b", {"fast": ("a=b",)}),
+            (",", {}),
+        ],
+    )
+    def test_text_is_read_in_order(self, text: str, read: dict[str, tuple[str, ...]]) -> None:
+        assert list(read.items()) == list(aliases(text).items())
+
+    def test_they_are_explained_as_they_are_written(self) -> None:
+        settings = Settings.load(model_aliases="fast=a|b,gpt-4*=c")
+
+        rows = {name: value for name, value, _ in explain(settings)}
+
+        assert "fast=a|b,gpt-4*=c" == rows["MODEL_ALIASES"]
+        assert aliases(rows["MODEL_ALIASES"]) == settings.model_aliases
+
+
+class TestTimeouts:
+    def test_each_has_its_variable(self) -> None:
+        settings = Settings.load(
+            connect_timeout_s=1,
+            first_content_timeout_s=30,
+            idle_timeout_s=3,
+            total_timeout_s=40,
+            failover_first_content_timeout_s=5,
+            failover_total_timeout_s=6,
+        )
+
+        assert settings.timeouts == Timeouts(
+            connect_s=1,
+            first_content_s=30,
+            idle_s=3,
+            total_s=40,
+            failover_first_content_s=5,
+            failover_total_s=6,
+        )
+
+    def test_defaults_are_the_deployments_own(self) -> None:
+        assert Timeouts() == Settings.load().timeouts
+
+    def test_nobody_waits_longer_because_another_is_left(self) -> None:
+        timeouts = Settings.load(first_content_timeout_s=2, total_timeout_s=3).timeouts
+
+        assert (2, 3) == (timeouts.failover_first_content_s, timeouts.failover_total_s)
+
+
 class TestExplain:
     def test_every_setting_has_a_value_and_a_source(self, monkeypatch: pytest.MonkeyPatch) -> None:
         write_env_file(PORT="8001", WORKERS="2")
@@ -247,10 +352,12 @@ class TestExplain:
         assert ("3", "environment") == rows["WORKERS"]
         assert ("127.0.0.1", "default") == rows["HOST"]
         assert ("-", "default") == rows["API_KEYS"]
+        assert ("-", "default") == rows["MODEL_ALIASES"]
 
     def test_secrets_are_masked(self, monkeypatch: pytest.MonkeyPatch) -> None:
         secrets = {
             "API_KEYS": "sk-secret-one,sk-secret-two",
+            "ADMIN_KEY": "sk-secret-of-the-operator",
             "REDIS_URL": "redis://:sk-secret-three@h",
             "DATABASE_URL": "postgresql://u:sk-secret-four@h/d",
         }
@@ -275,6 +382,7 @@ class TestExplain:
             ("max_body_mb", "a number (default 32)"),
             ("debug", "true or false (default False)"),
             ("cors_origins", "a comma-separated list"),
+            ("model_aliases", "a comma-separated list of name=model. "),
             ("reasoning_field", "one of both, reasoning, reasoning_content (default both)"),
             ("host", "text (default 127.0.0.1)"),
         ],

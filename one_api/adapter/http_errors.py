@@ -53,8 +53,6 @@ _FAULTS: dict[int, type[UpstreamError]] = {
     504: UpstreamTimeout,
     529: UpstreamOverloaded,
 }
-#: What to tell clients to wait when the provider does not say, in seconds.
-_DEFAULT_WAIT_S = {503: 1.0, 529: 1.0}
 #: Statuses that tell of the caller's mistake and have a class of their own.
 _REFUSALS: dict[int, type[InvalidRequest]] = {409: Conflict, 413: RequestTooLarge}
 
@@ -92,9 +90,8 @@ def error_from_status(
     if status == 402 or code in _QUOTA_CODES:
         return UpstreamQuotaExhausted("The gateway's account with the provider has no credit left.")
     if status in _FAULTS:
-        wait_s = retry_after_s if retry_after_s is not None else _DEFAULT_WAIT_S.get(status)
         told = limit_headers if status == 429 else None
-        return _FAULTS[status](text, retry_after_s=wait_s, limit_headers=told)
+        return _FAULTS[status](text, retry_after_s=retry_after_s, limit_headers=told)
     if status == 404:
         return ModelNotFound(text, param=param or "model", code=code)
     if 400 <= status < 500:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from one_api.schemas.chat import ChatCompletionRequest
 
 #: Honoured by the gateway itself whichever provider answers.
-ALWAYS: Final = frozenset({"messages", "model", "stream", "stream_options"})
+ALWAYS: Final = frozenset({"messages", "model", "models", "stream", "stream_options"})
 
 #: Brought about by the gateway where the adapter does not see to it.
 BY_GATEWAY: Final = frozenset({"stop"})

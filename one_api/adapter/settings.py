@@ -82,7 +82,8 @@ class AdapterSettings(BaseModel):
         if upstream.base_url:
             given["base_url"] = upstream.base_url
         if upstream.api_key is not None:
-            given["api_key"] = upstream.api_key.get_secret_value()
+            # Keys are pasted with a line's end more often than they have one.
+            given["api_key"] = upstream.api_key.get_secret_value().strip()
         unknown = sorted(given.keys() - cls.model_fields.keys())
         if unknown:
             known = ", ".join(cls.model_fields) or "none"

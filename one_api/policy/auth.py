@@ -14,21 +14,42 @@ _MESSAGE = (
     "Incorrect API key provided. Send one of this gateway's API keys as "
     "'Authorization: Bearer <key>' or 'x-api-key: <key>'."
 )
+_ADMIN_MESSAGE = (
+    "Incorrect admin key provided. Send this gateway's ADMIN_KEY as "
+    "'Authorization: Bearer <key>' or 'x-api-key: <key>'; API keys of clients open nothing here."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A caller; `id` may be logged, it does not give the key away."""
+    """A caller; `id` may be logged, it does not give the key away.
+
+    `may_route` says that its requests may choose deployments; `is_admin` that it is the operator.
+    """
 
     id: str
+    may_route: bool = False
+    is_admin: bool = False
 
 
 class KeyRing:
-    """The API keys that may call; with none, everybody may."""
+    """The API keys that may call; with none, everybody may.
 
-    def __init__(self, keys: Iterable[str]) -> None:
+    `may_route` is what each caller may do, also of an open gateway.
+    """
+
+    def __init__(self, keys: Iterable[str], *, may_route: bool = False) -> None:
+        self._may_route = may_route
+        self._keys: tuple[tuple[bytes, ApiKey], ...] = ()
+        self.replace(keys)
+
+    def replace(self, keys: Iterable[str]) -> None:
+        """Let these keys in from now on, and no others."""
         # Digests have one length, so comparing them tells nothing about a key's.
-        self._keys = tuple((_digest(key), ApiKey(key_id(key))) for key in dict.fromkeys(keys))
+        self._keys = tuple(
+            (_digest(key), ApiKey(key_id(key), may_route=self._may_route))
+            for key in dict.fromkeys(keys)
+        )
 
     @property
     def is_open(self) -> bool:
@@ -41,7 +62,7 @@ class KeyRing:
         Raises: AuthenticationFailed.
         """
         if self.is_open:
-            return ApiKey(fallback_id)
+            return ApiKey(fallback_id, may_route=self._may_route)
         digest = _digest(presented or "")
         found: ApiKey | None = None
         for known, caller in self._keys:
@@ -51,6 +72,24 @@ class KeyRing:
         if found is None or presented is None:
             raise AuthenticationFailed(_MESSAGE)
         return found
+
+
+class AdminKey:
+    """The one key of the operator; no key of clients stands for it, and it for none of theirs."""
+
+    def __init__(self, key: str) -> None:
+        self._digest = _digest(key)
+        self._caller = ApiKey(key_id(key), is_admin=True)
+
+    def authenticate(self, presented: str | None) -> ApiKey:
+        """The operator, who presented the key.
+
+        Raises: AuthenticationFailed.
+        """
+        is_it = hmac.compare_digest(self._digest, _digest(presented or ""))
+        if not is_it or presented is None:
+            raise AuthenticationFailed(_ADMIN_MESSAGE)
+        return self._caller
 
 
 def key_id(key: str) -> str:

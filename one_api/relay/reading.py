@@ -47,6 +47,15 @@ class ChunkReader:
         """Whether the provider said that nothing more will come."""
         return self._relay.is_done
 
+    @property
+    def malformed(self) -> int:
+        """How many frames were no chunks, and were left out."""
+        return self._relay.malformed
+
+    def has_finished(self, choices: int) -> bool:
+        """Whether `choices` choices, and all that began, have a finish reason."""
+        return self._relay.has_finished(choices)
+
     def feed(self, data: bytes) -> Iterator[Event]:
         """The events that `data` completes.
 

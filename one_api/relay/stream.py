@@ -50,6 +50,7 @@ class StreamRelay:
         self.usage: Usage | None = None
         self.is_committed = False
         self.is_done = False
+        #: Frames that were no chunks, and were left out.
         self.malformed = 0
         #: Frames with content so far: about as many tokens, for a provider that tells no usage.
         self.content_frames = 0
@@ -98,6 +99,13 @@ class StreamRelay:
         except GatewayError as exc:
             self._keep(exc, out)
         return b"".join(out)
+
+    def has_finished(self, choices: int) -> bool:
+        """Whether `choices` choices, and all that began, have a finish reason.
+
+        Usage may still follow, and `[DONE]`; some providers send neither, and keep the connection.
+        """
+        return len(self._finished) >= choices and self._introduced <= self._finished
 
     def close(self) -> bytes:
         """The end of the stream: usage where it was asked for, and `[DONE]`.

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -13,10 +18,13 @@ from typing_extensions import override
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
+from one_api.errors import ConfigurationError
 from one_api.runtime.drain import Drain
 from one_api.runtime.loop_thread import LoopThread
 from one_api.runtime.streaming import StreamingResponse
 from one_api.runtime.uploads import UploadPolicy, is_upload_type
+
+logger = logging.getLogger(__name__)
 
 
 class Services(Protocol):
@@ -27,6 +35,14 @@ class Services(Protocol):
 
     async def stop(self) -> None:
         """Give everything back; called once on the same loop."""
+
+    async def reload(self) -> list[str]:
+        """Read again what may change while requests run, and tell each change in a line.
+
+        By default there is nothing to read.
+        Raises: ConfigurationError; then nothing has changed.
+        """
+        return []
 
 
 class DispatchGreenlet(greenlet):
@@ -68,6 +84,10 @@ class GatewayFlask(flask.Flask):
         self.uploads = UploadPolicy()
         self._loop_thread = LoopThread(services)
         self._started_on: asyncio.AbstractEventLoop | None = None
+        self._reloading = asyncio.Lock()
+        self._reloads: set[asyncio.Task[None]] = set()
+        #: The process that passes SIGHUP on to this one and its siblings, where there are any.
+        self.supervisor_pid: int | None = None
 
     async def start(self) -> None:
         """Start the services on the running loop, once.
@@ -91,6 +111,58 @@ class GatewayFlask(flask.Flask):
         if self._started_on is not None:
             self._started_on = None
             await self.services.stop()
+
+    async def reload(self) -> list[str]:
+        """Have the services read again what may change; a line for each change, also in the log.
+
+        Raises: ConfigurationError; then nothing has changed.
+        """
+        async with self._reloading:
+            try:
+                lines = await self.services.reload()
+            except ConfigurationError as exc:
+                logger.error("nothing is reloaded: %s", exc)
+                raise
+        for line in lines:
+            logger.info("reloaded: %s", line)
+        return lines
+
+    async def reload_all(self) -> list[str]:
+        """As `reload`, and then in every other process that serves the same address."""
+        lines = await self.reload()
+        # An orphan has another parent: that number may by now belong to a stranger.
+        if self.supervisor_pid is not None and self.supervisor_pid == os.getppid():
+            os.kill(self.supervisor_pid, signal.SIGHUP)
+        return lines
+
+    def reload_on_signal(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Reload on SIGHUP from now on, unless the server does something of its own then.
+
+        Only the main thread can listen, and not every system has the signal.
+        """
+        if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGHUP) not in (signal.SIG_DFL, signal.SIG_IGN):
+            return
+        try:
+            loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
+        except NotImplementedError:
+            return
+        # What came while the process was set up was kept back by whoever started it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+    def _begin_reload(self) -> None:
+        task = asyncio.ensure_future(self._reload_unattended())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_unattended(self) -> None:
+        try:
+            await self.reload()
+        except ConfigurationError:
+            pass  # It is in the log, and what served before goes on serving.
+        except Exception:  # a signal has no caller to tell: a bug must not go unseen
+            logger.exception("the gateway could not reload")
 
     def close(self) -> None:
         """Stop the loop thread and the services on it; for WSGI servers and tests."""

@@ -75,7 +75,9 @@ class ASGIBridge:
             logger.exception("the gateway could not start")
             await send({"type": "lifespan.startup.failed", "message": str(exc)})
             return
-        self.app.drain.listen(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self.app.drain.listen(loop)
+        self.app.reload_on_signal(loop)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.app.stop()

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
+import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
-from granian.server import Server
+from granian.server import MPServer
+from typing_extensions import override
+
+from one_api.runtime.asgi import ASGIBridge
 
 #: Connections per process. granian stops accepting at `backpressure`, which counts connections
 #: and would be 1,024 by default: fewer than the streams one process can hold.
@@ -31,8 +39,35 @@ def tune_garbage_collector() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
+class _Supervisor(MPServer):
+    """granian's main process, whose workers reload on SIGHUP.
+
+    granian itself replaces them then, which ends streams and takes seconds for each.
+    """
+
+    @override
+    def signal_handler_reload(self, *args: Any, **kwargs: Any) -> None:
+        if os.getpid() != self.pid:
+            return  # A worker not yet set up: it has inherited this, and has everything to read.
+        for worker in self.wrks:
+            if worker.inner.is_alive():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.inner.pid, signal.SIGHUP)
+
+
+def _load_in_worker(load: Callable[[], ASGIBridge], supervisor_pid: int | None) -> ASGIBridge:
+    """What `load` makes, in a worker that misses no SIGHUP while it does."""
+    if sys.platform != "win32":
+        # Kept until the application listens, which looks for a signal that nobody handles.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    bridge = load()
+    bridge.app.supervisor_pid = supervisor_pid
+    return bridge
+
+
 def serve(
-    load: Callable[[], Any],
+    load: Callable[[], ASGIBridge],
     *,
     host: str,
     port: int,
@@ -42,9 +77,10 @@ def serve(
 ) -> None:
     """Serve the ASGI application that `load` makes in each worker process, until told to stop.
 
-    `load` must be picklable. `reload_paths` restart the workers when files below them change.
+    On SIGHUP every worker reloads, in place. `load` must be picklable. `reload_paths` restart the
+    workers when files below them change.
     """
-    server = Server(
+    server = _Supervisor(
         "one_api",
         address=host,
         port=port,
@@ -60,4 +96,6 @@ def serve(
         reload=bool(reload_paths),
         reload_paths=list(reload_paths) or None,
     )
-    server.serve(target_loader=load, wrap_loader=False)
+    has_siblings = workers > 1 and sys.platform != "win32"
+    loader = functools.partial(_load_in_worker, load, os.getpid() if has_siblings else None)
+    server.serve(target_loader=loader, wrap_loader=False)

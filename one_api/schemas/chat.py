@@ -228,6 +228,8 @@ class ChatCompletionRequest(RequestBody):
 
     messages: Annotated[list[Message], Field(min_length=1)]
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    #: Models to try after `model`, in order; the gateway's own field, no provider gets it.
+    models: Annotated[list[Name], Field(min_length=1, max_length=8)] | None = None
 
     audio: AudioOptions | None = None
     frequency_penalty: Penalty | None = None

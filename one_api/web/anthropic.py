@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import flask
@@ -28,7 +29,8 @@ from one_api.converter.messages import (
     status_of,
 )
 from one_api.errors import GatewayError, InvalidRequest, ShuttingDown
-from one_api.forwarding import ForwardedReply, Forwarder
+from one_api.failover import RequestContext
+from one_api.forwarding import ClientRequest, ForwardedReply, Forwarder
 from one_api.gateway import CompleteReply, Gateway
 from one_api.registry import ModelRegistry
 from one_api.runtime import StreamingResponse
@@ -37,6 +39,7 @@ from one_api.schemas.anthropic import MessagesRequest, PromptRequest
 from one_api.tokens import TokenCounter
 from one_api.web.bodies import json_body
 from one_api.web.responses import event_stream, json_response, open_stream_early
+from one_api.web.routing_headers import request_context
 
 #: Headers of a client's request, besides those of Anthropic, that its provider gets.
 _FORWARDED_HEADERS = frozenset({"accept", "content-type"})
@@ -48,13 +51,14 @@ def anthropic_blueprint(
     gateway: Gateway,
     registry: ModelRegistry,
     counter: TokenCounter,
+    forwarder: Forwarder,
     *,
     prefix: str,
     stream_open_after_s: float,
 ) -> flask.Blueprint:
     """The routes, all but `/api/hello` below `prefix`; `stream_open_after_s` as for OpenAI's."""
     blueprint = flask.Blueprint("anthropic", __name__)
-    door = _Door(gateway, registry, counter, stream_open_after_s)
+    door = _Door(gateway, registry, counter, forwarder, stream_open_after_s)
     blueprint.post(f"{prefix}/messages")(door.create)
     blueprint.post(f"{prefix}/messages/count_tokens")(door.count_tokens)
 
@@ -102,11 +106,12 @@ class _Door:
         gateway: Gateway,
         registry: ModelRegistry,
         counter: TokenCounter,
+        forwarder: Forwarder,
         stream_open_after_s: float,
     ) -> None:
         self._gateway = gateway
         self._registry = registry
-        self._forwarder = Forwarder(registry)
+        self._forwarder = forwarder
         self._counter = counter
         #: Without encodings it only measures: good enough for what a stream says at its start.
         self._gauge = TokenCounter()
@@ -118,16 +123,21 @@ class _Door:
         wants_stream = body.get("stream") is True
         if wants_stream:
             open_stream_early(_message_stream(None), self._stream_open_after_s)
-        relayed = await self._relayed("/messages", body)
+        context = request_context(flask.g.caller)
+        relayed = await self._relayed("/messages", body, context)
         if relayed is not None:
             return relayed
         request = MessagesRequest.from_wire(body)
-        return await (self._translated(request) if request.max_tokens else self._warmed(request))
+        if not request.max_tokens:
+            return await self._warmed(request)
+        return await self._translated(request, context)
 
     async def count_tokens(self) -> flask.Response:
         """`POST /messages/count_tokens`."""
         body = _object_body()
-        relayed = await self._relayed("/messages/count_tokens", body)
+        relayed = await self._relayed(
+            "/messages/count_tokens", body, request_context(flask.g.caller)
+        )
         if relayed is not None:
             return relayed
         prompt = PromptRequest.from_wire(body)
@@ -135,7 +145,9 @@ class _Door:
         usage = await self._counter.usage(chat_request(prompt).request, model, ())
         return json_response({"input_tokens": usage.prompt_tokens})
 
-    async def _translated(self, request: MessagesRequest) -> flask.Response:
+    async def _translated(
+        self, request: MessagesRequest, context: RequestContext
+    ) -> flask.Response:
         deployment = (await self._registry.deployments_for(request.model))[0]
         policy = self._registry.adapter(deployment.adapter).parameters(deployment.upstream_model)
         translation = chat_request(request, honoured=policy.honoured)
@@ -146,7 +158,7 @@ class _Door:
             names=translation.names,
             prompt_tokens=size.prompt_tokens if size else 0,
         )
-        reply = await self._gateway.chat(chat, request_id=flask.g.request_id, dialect=dialect)
+        reply = await self._gateway.chat(chat, context, dialect=dialect)
         if isinstance(reply, CompleteReply):
             response = json_response(reply.body)
         else:
@@ -166,12 +178,13 @@ class _Door:
 
     # -- providers that speak the format
 
-    async def _relayed(self, path: str, body: JsonObject) -> flask.Response | None:
+    async def _relayed(
+        self, path: str, body: JsonObject, context: RequestContext
+    ) -> flask.Response | None:
         """The provider's own reply; None when it does not speak the format."""
-        model = _model_of(body)
-        upstream_model = await self._forwarder.upstream_model(model)
         request = flask.request
-        raw = RawRequest(
+        given = request.get_data(cache=True)
+        outline = RawRequest(
             path=path,
             query=request.query_string.decode("latin-1"),
             headers={
@@ -179,10 +192,17 @@ class _Door:
                 for name, value in request.headers.items()
                 if name.lower() in _FORWARDED_HEADERS or name.lower().startswith(_OWN_HEADERS)
             },
-            body=body_to_wire(request.get_data(cache=True), body, upstream_model),
         )
         reply = await self._forwarder.forward(
-            raw, model=model, adapter=None, request_id=flask.g.request_id
+            ClientRequest(
+                outline=outline,
+                for_model=lambda model: replace(
+                    outline, body=body_to_wire(given, body, model or "")
+                ),
+                model=_model_of(body),
+                is_stream=body.get("stream") is True,
+            ),
+            context,
         )
         return None if reply is None else await _relayed_response(reply)
 

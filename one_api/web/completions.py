@@ -8,6 +8,7 @@ from one_api.gateway import Gateway
 from one_api.schemas.completions import CompletionRequest
 from one_api.web.bodies import json_body
 from one_api.web.responses import event_stream, open_stream_early, reply_response
+from one_api.web.routing_headers import request_context
 
 
 def completions_blueprint(gateway: Gateway, *, stream_open_after_s: float) -> flask.Blueprint:
@@ -23,6 +24,7 @@ def completions_blueprint(gateway: Gateway, *, stream_open_after_s: float) -> fl
         request = CompletionRequest.from_wire(json_body())
         if request.wants_stream:
             open_stream_early(event_stream(None), stream_open_after_s)
-        return reply_response(await gateway.complete(request, request_id=flask.g.request_id))
+        context = request_context(flask.g.caller)
+        return reply_response(await gateway.complete(request, context))
 
     return blueprint

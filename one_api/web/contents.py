@@ -25,9 +25,13 @@ class Content(Protocol):
     model: str | None
     #: Its length in bytes as it will be sent, where that is not told by the body itself.
     length: int | None
+    #: Whether it asks for a streamed reply.
+    is_stream: bool
+    #: Whether `body` may be called again, for another attempt.
+    is_replayable: bool
 
     def body(self, model: str | None) -> bytes | AsyncGenerator[bytes, None] | None:
-        """The body with `model` where it names one; called once."""
+        """The body with `model` where it names one; called once unless `is_replayable`."""
 
     async def close(self) -> None:
         """Give back what `body` has not been asked for."""
@@ -37,6 +41,7 @@ class JSONContent(Content):
     """A JSON value."""
 
     length = None
+    is_replayable = True
 
     def __init__(self, value: Any) -> None:
         named = value.get("model") if isinstance(value, dict) else None
@@ -46,6 +51,7 @@ class JSONContent(Content):
             )
         self.model: str | None = named
         self._value = value
+        self.is_stream = isinstance(value, dict) and value.get("stream") is True
 
     @override
     def body(self, model: str | None) -> bytes:
@@ -63,6 +69,8 @@ class NoContent(Content):
 
     model = None
     length = None
+    is_stream = False
+    is_replayable = True
 
     @override
     def body(self, model: str | None) -> None:
@@ -75,6 +83,9 @@ class NoContent(Content):
 
 class UploadContent(Content):
     """A body in pieces, whose first ones were read: `head`, then `rest`."""
+
+    is_stream = False
+    is_replayable = False
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from one_api.embedding import Embedder
 from one_api.schemas.embeddings import EmbeddingRequest
 from one_api.web.bodies import json_body
 from one_api.web.responses import json_response
+from one_api.web.routing_headers import request_context
 
 
 def embeddings_blueprint(embedder: Embedder) -> flask.Blueprint:
@@ -17,7 +18,7 @@ def embeddings_blueprint(embedder: Embedder) -> flask.Blueprint:
     @blueprint.post("/embeddings")
     async def create_embeddings() -> flask.Response:
         request = EmbeddingRequest.from_wire(json_body())
-        reply = await embedder.embed(request, request_id=flask.g.request_id)
+        reply = await embedder.embed(request, request_context(flask.g.caller))
         return json_response(reply.body, headers=reply.headers)
 
     return blueprint

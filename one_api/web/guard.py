@@ -1,7 +1,7 @@
 """What happens to every request before its view and to every response after it.
 
 Order: an error the runtime found, draining, the API key, the rate limit. Every route needs a key
-unless its endpoint is listed in `PUBLIC`.
+unless its endpoint is listed in `PUBLIC`; those of the blueprint `ADMIN` need the operator's.
 """
 
 from __future__ import annotations
@@ -11,14 +11,21 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from one_api import errors
 from one_api.converter import random_id
-from one_api.errors import AuthenticationFailed, GatewayError, InternalError, ShuttingDown
-from one_api.policy.auth import ApiKey, KeyRing, bearer_token
+from one_api.errors import (
+    AuthenticationFailed,
+    GatewayError,
+    InternalError,
+    PermissionDenied,
+    ShuttingDown,
+)
+from one_api.policy.auth import AdminKey, ApiKey, KeyRing, bearer_token
 from one_api.policy.limits import RateLimiter
 from one_api.runtime import Drain, UploadPolicy
 from one_api.runtime.asgi import REJECTED
@@ -28,17 +35,21 @@ logger = logging.getLogger(__name__)
 
 #: Endpoints that anybody may ask: they tell nothing about keys, models or providers' secrets.
 PUBLIC = frozenset({"health.index", "health.alive", "health.ready", "anthropic.hello"})
+#: The blueprint whose endpoints open to the admin key, and to nothing else.
+ADMIN = "admin"
 
 #: Tells an error to clients of a format of its own; None for requests of other clients.
 ErrorFormat = Callable[[GatewayError], flask.Response | None]
 
+_CORS = "access-control-"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,64}")
 
 
 class Guard:
     """Admission for one application; `install` hooks it in.
 
-    Errors are told in the first of `error_formats` that speaks for the request, else in OpenAI's.
+    Without an `admin` key, nobody administrates. Errors are told in the first of `error_formats`
+    that speaks for the request, else in OpenAI's.
     """
 
     def __init__(
@@ -48,12 +59,14 @@ class Guard:
         drain: Drain,
         uploads: UploadPolicy,
         *,
+        admin: AdminKey | None = None,
         error_formats: Sequence[ErrorFormat] = (),
     ) -> None:
         self._keys = keys
         self._limiter = limiter
         self._drain = drain
         self._uploads = uploads
+        self._admin = admin
         self._error_formats = error_formats
 
     def install(self, app: flask.Flask) -> None:
@@ -83,18 +96,18 @@ class Guard:
         if flask.request.routing_exception is not None:
             flask.g.caller = None  # Nothing is there to protect: a 404 or 405 follows.
             return
-        flask.g.caller = self._authenticated()
+        flask.g.caller = self._administrator() if _is_admin() else self._client()
 
-    def _authenticated(self) -> ApiKey:
-        """The caller, by whichever of the two headers of OpenAI's and Anthropic's clients."""
-        headers = flask.request.headers
+    def _client(self) -> ApiKey:
         caller_id = flask.request.remote_addr or "local"
-        given = headers.get("x-api-key")
-        if given is not None:
-            with contextlib.suppress(AuthenticationFailed):
-                return self._keys.authenticate(given, fallback_id=caller_id)
-        token = bearer_token(headers.get("Authorization"))
-        return self._keys.authenticate(token, fallback_id=caller_id)
+        return _authenticated(partial(self._keys.authenticate, fallback_id=caller_id))
+
+    def _administrator(self) -> ApiKey:
+        if self._admin is None:
+            raise PermissionDenied(
+                "Nobody may administrate this gateway: it has no admin key. Set ADMIN_KEY."
+            )
+        return _authenticated(self._admin.authenticate)
 
     def _read_body(self) -> None:
         # On WSGI this is still the worker's thread: a slow body must not hold the loop.
@@ -111,7 +124,7 @@ class Guard:
 
     async def _limit(self) -> None:
         caller: ApiKey | None = flask.g.caller
-        if caller is not None and self._limiter is not None:
+        if caller is not None and not caller.is_admin and self._limiter is not None:
             flask.g.limit_headers = await self._limiter.admit(caller.id)
 
     def _finish(self, response: flask.Response) -> flask.Response:
@@ -122,6 +135,10 @@ class Guard:
         headers["X-Content-Type-Options"] = "nosniff"
         for name, value in flask.g.get("limit_headers", {}).items():
             headers.setdefault(name, value)
+        if _is_admin():
+            # Pages of other origins have no business there, whatever CORS_ORIGINS lets them do.
+            for name in [name for name, _ in headers if name.lower().startswith(_CORS)]:
+                del headers[name]
         if self._drain.is_draining and flask.request.environ["SERVER_PROTOCOL"] == "HTTP/1.1":
             headers["Connection"] = "close"
         return response
@@ -144,6 +161,20 @@ class Guard:
                 f"{flask.g.get('request_id')}."
             )
         )
+
+
+def _is_admin() -> bool:
+    return flask.request.blueprint == ADMIN
+
+
+def _authenticated(authenticate: Callable[[str | None], ApiKey]) -> ApiKey:
+    """The caller, by whichever of the two headers of OpenAI's and Anthropic's clients."""
+    headers = flask.request.headers
+    given = headers.get("x-api-key")
+    if given is not None:
+        with contextlib.suppress(AuthenticationFailed):
+            return authenticate(given)
+    return authenticate(bearer_token(headers.get("Authorization")))
 
 
 def _translated(error: HTTPException) -> GatewayError:

@@ -12,6 +12,7 @@ from one_api.schemas import JsonObject
 from one_api.schemas.chat import ChatCompletionRequest
 from one_api.web.bodies import json_body
 from one_api.web.responses import event_stream, json_response, open_stream_early, reply_response
+from one_api.web.routing_headers import request_context
 
 
 def openai_blueprint(
@@ -46,7 +47,7 @@ def openai_blueprint(
         request = ChatCompletionRequest.from_wire(json_body())
         if request.wants_stream:
             open_stream_early(event_stream(None), stream_open_after_s)
-        return reply_response(await gateway.chat(request, request_id=flask.g.request_id))
+        return reply_response(await gateway.chat(request, request_context(flask.g.caller)))
 
     return blueprint
 

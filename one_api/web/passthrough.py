@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode
 
 import flask
@@ -16,9 +17,10 @@ from werkzeug.routing import RequestRedirect
 
 from one_api.adapter.passthrough import RawRequest
 from one_api.errors import InvalidRequest, MethodNotAllowed, NotFound
-from one_api.forwarding import ForwardedReply, Forwarder
+from one_api.forwarding import ClientRequest, ForwardedReply, Forwarder
 from one_api.runtime import UPLOAD, SpooledUpload, StreamingResponse, UploadPolicy
 from one_api.web.contents import Content, read_content
+from one_api.web.routing_headers import request_context
 
 #: The name of the one endpoint of this blueprint.
 ENDPOINT = "passthrough.pass_on"
@@ -69,22 +71,39 @@ async def _forwarded(
 ) -> ForwardedReply | None:
     request = flask.request
     in_query = request.args.get("model") if content.model is None else None
-    # Below our own paths `model` is a filter or a field of what is stored.
-    model = None if is_ours else content.model or in_query or None
-    upstream_model = None if model is None else await forwarder.upstream_model(model)
     headers = {name: request.headers[name] for name in FORWARDED_HEADERS if name in request.headers}
-    query = request.query_string.decode("latin-1")
-    if in_query and upstream_model is not None:
-        query = _with_model(query, upstream_model)
-    body = content.body(upstream_model)
+    outline = RawRequest(
+        path=path,
+        method=request.method,
+        query=request.query_string.decode("latin-1"),
+        headers=headers,
+    )
+    through = ClientRequest(
+        outline=outline,
+        for_model=functools.partial(_for_model, outline, content, is_in_query=bool(in_query)),
+        # Below our own paths `model` is a filter or a field of what is stored.
+        model=None if is_ours else content.model or in_query or None,
+        is_stream=content.is_stream,
+        is_replayable=content.is_replayable,
+    )
+    return await forwarder.forward(through, request_context(flask.g.caller), adapter=adapter)
+
+
+def _for_model(
+    outline: RawRequest, content: Content, model: str | None, *, is_in_query: bool
+) -> RawRequest:
+    """The request with its body, and with the upstream's name for the model in it."""
+    headers, query = dict(outline.headers), outline.query
+    if is_in_query and model is not None:
+        query = _with_model(query, model)
+    body = content.body(model)
     if body is None:
         headers.pop("content-type", None)
     elif isinstance(body, bytes):
         headers["content-type"] = "application/json"
     if content.length is not None:
         headers["content-length"] = str(content.length)
-    raw = RawRequest(path=path, method=request.method, query=query, headers=headers, body=body)
-    return await forwarder.forward(raw, model=model, adapter=adapter, request_id=flask.g.request_id)
+    return replace(outline, query=query, headers=headers, body=body)
 
 
 def _spool(policy: UploadPolicy) -> None:

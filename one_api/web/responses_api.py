@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flask
@@ -30,12 +30,15 @@ from one_api.errors import (
     UnsupportedParameter,
     UpstreamInvalidResponse,
 )
-from one_api.forwarding import ForwardedReply, Forwarder
+from one_api.failover import RequestContext
+from one_api.forwarding import ClientRequest, ForwardedReply, Forwarder
 from one_api.gateway import CompleteReply, Gateway, StreamedReply
 from one_api.runtime import StreamingResponse
+from one_api.schemas import JsonObject
 from one_api.schemas.responses import ResponseRequest
 from one_api.web.bodies import json_body
 from one_api.web.responses import event_stream, json_response, open_stream_early
+from one_api.web.routing_headers import request_context
 
 _DROPPED = "x-one-api-dropped-params"
 #: Most bytes of a complete response.
@@ -72,14 +75,15 @@ def responses_blueprint(
         body = json_body()
         if isinstance(body, dict) and body.get("stream") is True:
             open_stream_early(event_stream(None), options.stream_open_after_s)
-        relayed = await _relayed(forwarder, body, options.default_model)
-        return relayed or await _converted(gateway, body, options)
+        context = request_context(flask.g.caller)
+        relayed = await _relayed(forwarder, body, options.default_model, context)
+        return relayed or await _converted(gateway, body, options, context)
 
     return blueprint
 
 
 async def _relayed(
-    forwarder: Forwarder, body: Any, default_model: str | None
+    forwarder: Forwarder, body: Any, default_model: str | None, context: RequestContext
 ) -> flask.Response | None:
     """The provider's own response; None where it has no such endpoint."""
     if not isinstance(body, dict):
@@ -87,15 +91,19 @@ async def _relayed(
     model = default_model if body.get("model") is None else body["model"]
     if not isinstance(model, str) or not model:
         return None
-    upstream_model = await forwarder.upstream_model(model)
-    request = RawRequest(
-        path="/responses",
-        headers={"Content-Type": "application/json"},
-        body=orjson.dumps({**body, "model": upstream_model}),
+    outline = RawRequest(path="/responses", headers={"Content-Type": "application/json"})
+
+    def for_model(upstream_model: str | None) -> RawRequest:
+        return replace(outline, body=orjson.dumps({**body, "model": upstream_model}))
+
+    request = ClientRequest(
+        outline=outline,
+        for_model=for_model,
+        model=model,
+        is_stream=body.get("stream") is True,
+        bound_to=_stored_id(body),
     )
-    reply = await forwarder.forward(
-        request, model=model, adapter=None, request_id=flask.g.request_id
-    )
+    reply = await forwarder.forward(request, context)
     if reply is None:
         return None
     if "text/event-stream" in reply.headers.get("content-type", ""):
@@ -111,7 +119,18 @@ async def _relayed(
     return response
 
 
-async def _converted(gateway: Gateway, body: Any, options: ResponsesOptions) -> flask.Response:
+def _stored_id(body: JsonObject) -> str | None:
+    """The stored response or conversation that a request goes on from."""
+    conversation = body.get("conversation")
+    if isinstance(conversation, dict):
+        conversation = conversation.get("id")
+    given = body.get("previous_response_id") or conversation
+    return given if isinstance(given, str) else None
+
+
+async def _converted(
+    gateway: Gateway, body: Any, options: ResponsesOptions, context: RequestContext
+) -> flask.Response:
     request = ResponseRequest.from_wire(body)
     translation = chat_request(request)
     if options.strict_params and translation.ignored:
@@ -121,7 +140,7 @@ async def _converted(gateway: Gateway, body: Any, options: ResponsesOptions) -> 
         )
     dialect = ResponsesDialect(Envelope.of(request))
     try:
-        reply = await gateway.chat(translation.chat, request_id=flask.g.request_id, dialect=dialect)
+        reply = await gateway.chat(translation.chat, context, dialect=dialect)
     except GatewayError as exc:
         translation.explain(exc)
         raise

@@ -237,10 +237,12 @@ def test_providers_wait_is_passed_on(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "wait_s"), [(408, None), (429, None), (503, 1.0), (504, None), (529, 1.0)]
+    ("status", "wait"), [(408, None), (429, None), (503, "1"), (504, None), (529, "1")]
 )
-def test_overload_without_a_wait_gets_one(status: int, wait_s: float | None) -> None:
-    assert wait_s == error_from_status(status, "x").retry_after_s
+def test_overload_without_a_wait_tells_clients_one(status: int, wait: str | None) -> None:
+    error = error_from_status(status, "x")
+    assert error.retry_after_s is None, "the provider asked for none"
+    assert wait == error.headers().get("Retry-After")
 
 
 def test_date_is_measured_from_now() -> None:

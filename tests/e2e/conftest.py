@@ -143,6 +143,8 @@ def providers(
     with refusing_url() as nobody:
         yield {
             "API_KEYS": API_KEY,
+            # These tests script each call that a provider gets.
+            "MAX_ATTEMPTS": "1",
             "OPENAI_API_KEY": OPENAI_CREDENTIAL,
             "OPENAI_BASE_URL": f"{openai_upstream.url}/v1",
             "CLAUDE_API_KEY": CLAUDE_CREDENTIAL,

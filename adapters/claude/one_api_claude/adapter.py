@@ -15,8 +15,10 @@ from typing_extensions import override
 from one_api.adapter import (
     AdapterContext,
     AdapterSettings,
+    BaseModelAdapter,
     Call,
     ChatCompletionRequest,
+    ConfigurationError,
     Event,
     GatewayError,
     HTTPModelAdapter,
@@ -26,6 +28,7 @@ from one_api.adapter import (
     ParameterPolicy,
     RawRequest,
     UpstreamInvalidResponse,
+    UpstreamSettings,
     WireReply,
     WireRequest,
 )
@@ -35,7 +38,7 @@ from one_api_claude.from_wire import MessageParser, Reading
 from one_api_claude.identifiers import names_from_wire
 from one_api_claude.lessons import lesson_of, tells_of_foreign_thinking
 from one_api_claude.response_format import asks_for_json
-from one_api_claude.settings import ClaudeSettings
+from one_api_claude.settings import DEFAULT_BASE_URL, ClaudeSettings
 from one_api_claude.thinking import wants_reasoning_text
 from one_api_claude.to_wire import (
     Conversion,
@@ -89,6 +92,20 @@ class ClaudeAdapter(HTTPModelAdapter):
         super().__init__(settings, context)
         self._key = settings.api_key.get_secret_value()
         self._known = KnownModels()
+
+    @override
+    @classmethod
+    def build_upstream(
+        cls, name: str, upstream: UpstreamSettings, context: AdapterContext
+    ) -> BaseModelAdapter:
+        settings = ClaudeSettings.from_upstream(upstream)
+        if settings.base_url == DEFAULT_BASE_URL and not settings.is_configured():
+            raise ConfigurationError("sk", "Anthropic insists on a key")
+        return cls(settings, context)
+
+    @override
+    def continues(self, model_id: str) -> bool:
+        return self._known.capabilities(model_id).prefill
 
     @override
     def parameters(self, model_id: str) -> ParameterPolicy:

@@ -26,6 +26,7 @@ from one_api.adapter import (
     Timeouts,
     ToolCallDelta,
     UnsupportedParameter,
+    UpstreamSettings,
     UpstreamUnreachable,
     Usage,
     UsageReport,
@@ -237,3 +238,22 @@ def test_a_wrong_delay_is_named(value: str) -> None:
 def test_a_delay_is_read_in_milliseconds() -> None:
     assert 1.5 == make_echo(ECHO_DELAY_MS="1.5").settings.delay_ms
     assert 0 == make_echo(ECHO_DELAY_MS="").settings.delay_ms
+
+
+def upstream_echo(**options: str) -> EchoAdapter:
+    upstream = UpstreamSettings(provider="echo", options=options)
+    adapter = EchoAdapter.build_upstream("eu", upstream, ECHO.context)
+    assert isinstance(adapter, EchoAdapter)
+    return adapter
+
+
+def test_upstream_is_set_up_by_options() -> None:
+    assert 2.5 == upstream_echo(delay_ms="2.5").settings.delay_ms
+    assert not upstream_echo().continues("echo")
+
+
+@pytest.mark.parametrize("options", [{"delay_ms": "-1"}, {"other": "1"}], ids=str)
+def test_wrong_option_of_an_upstream_is_named(options: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        upstream_echo(**options)
+    assert f"options.{next(iter(options))}" == caught.value.variable

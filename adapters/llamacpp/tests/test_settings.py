@@ -4,9 +4,10 @@ import logging
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from adapters.llamacpp.tests.local_models import NoNetwork
-from one_api.adapter import AdapterContext, ConfigurationError
+from one_api.adapter import AdapterContext, ConfigurationError, UpstreamSettings
 from one_api_llamacpp.adapter import LlamaCppAdapter
 from one_api_llamacpp.settings import LocalSettings
 
@@ -59,3 +60,31 @@ def test_a_wrong_value_names_its_variable(variable: str, value: str) -> None:
 def test_threads_left_alone_are_all_cores_but_one_and_at_least_one() -> None:
     assert LocalSettings().compute_threads >= 1
     assert LocalSettings(threads=3).compute_threads == 3
+
+
+def test_an_upstream_is_set_up_by_options_alone(tmp_path: Path) -> None:
+    context = AdapterContext(http=NoNetwork(), logger=logging.getLogger(__name__))
+    options = {"directory": str(tmp_path), "context_tokens": "512"}
+    upstream = UpstreamSettings(provider="llamacpp", options=options)
+
+    settings = LlamaCppAdapter.build_upstream("local", upstream, context).settings
+
+    assert isinstance(settings, LocalSettings)
+    assert (tmp_path, 512) == (settings.directory, settings.context_tokens)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "field"),
+    [
+        (UpstreamSettings(provider="llamacpp", api_key=SecretStr("key")), "sk"),
+        (UpstreamSettings(provider="llamacpp", base_url="http://a.example"), "endpoint"),
+        (UpstreamSettings(provider="llamacpp", options={"queue": "-1"}), "options.queue"),
+        (UpstreamSettings(provider="llamacpp", options={"other": "1"}), "options.other"),
+    ],
+    ids=["key", "endpoint", "wrong value", "unknown option"],
+)
+def test_a_wrong_upstream_names_its_field(upstream: UpstreamSettings, field: str) -> None:
+    context = AdapterContext(http=NoNetwork(), logger=logging.getLogger(__name__))
+    with pytest.raises(ConfigurationError) as caught:
+        LlamaCppAdapter.build_upstream("local", upstream, context)
+    assert field == caught.value.variable

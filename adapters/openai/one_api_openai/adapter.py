@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
@@ -24,11 +24,12 @@ from one_api.adapter import (
     OpenAICompatibleSettings,
     ParameterPolicy,
     UpstreamInvalidResponse,
+    UpstreamSettings,
     WireReply,
     WireRequest,
 )
 from one_api_openai.from_wire import ResponseParser
-from one_api_openai.providers import PROVIDERS
+from one_api_openai.providers import PROVIDERS, is_at, row_at, row_named
 from one_api_openai.refusals import (
     KNOWN,
     RefusingModels,
@@ -57,6 +58,8 @@ class OpenAIAdapter(OpenAICompatibleAdapter):
     Chats are asked as such, but for those that reason with function tools: models that refuse them
     are asked for a response instead, where the provider has responses.
     """
+
+    is_default_upstream = True
 
     def __init__(
         self,
@@ -88,6 +91,29 @@ class OpenAIAdapter(OpenAICompatibleAdapter):
             if is_configured(provider, settings):
                 adapters[provider.name] = cls(settings, context, provider)
         return adapters
+
+    @override
+    @classmethod
+    def build_upstream(
+        cls, name: str, upstream: UpstreamSettings, context: AdapterContext
+    ) -> BaseModelAdapter:
+        """The row that `upstream` names, else the one at its endpoint, else any other endpoint.
+
+        Raises: ConfigurationError; for a missing key where the row's own host insists on one.
+        """
+        settings = OpenAICompatibleSettings.from_upstream(
+            replace(upstream, provider=upstream.provider or PROVIDERS[0].name)
+        )
+        provider = row_named(upstream.provider) or row_at(settings.base_url) or PROVIDERS[0]
+        base_url = settings.base_url or provider.base_url
+        if settings.api_key is None and not provider.keyless and is_at(base_url, provider):
+            raise ConfigurationError("sk", f"the provider '{provider.name}' insists on a key")
+        return cls(settings.model_copy(update={"base_url": base_url}), context, provider)
+
+    @override
+    @classmethod
+    def providers(cls) -> Sequence[str]:
+        return tuple(provider.name for provider in PROVIDERS)
 
     @override
     @classmethod

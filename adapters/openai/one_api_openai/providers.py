@@ -8,6 +8,8 @@ What these do not tell stays closed, and `source` calls it unverified.
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from one_api.adapter import CompatibleProvider
 
 #: The first row is also the one for any other endpoint, by its base URL.
@@ -148,3 +150,24 @@ PROVIDERS: tuple[CompatibleProvider, ...] = (
         "completions. Role developer unverified",
     ),
 )
+
+
+def row_named(name: str) -> CompatibleProvider | None:
+    """The row called `name`."""
+    return next((row for row in PROVIDERS if row.name == name), None)
+
+
+def row_at(base_url: str) -> CompatibleProvider | None:
+    """The row whose host and port `base_url` leads to, whatever its path."""
+    return next((row for row in PROVIDERS if is_at(base_url, row)), None)
+
+
+def is_at(base_url: str, row: CompatibleProvider) -> bool:
+    """Whether `base_url` leads to the host and port of `row`."""
+    return bool(base_url) and _authority(base_url) == _authority(row.base_url)
+
+
+def _authority(url: str) -> tuple[str | None, int]:
+    parts = urlsplit(url)
+    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+    return host, parts.port or (443 if parts.scheme == "https" else 80)

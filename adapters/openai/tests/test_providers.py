@@ -7,6 +7,7 @@ import re
 from contextlib import AbstractAsyncContextManager
 
 import pytest
+from pydantic import SecretStr
 from typing_extensions import override
 
 from one_api.adapter import (
@@ -17,6 +18,7 @@ from one_api.adapter import (
     ConfigurationError,
     HTTPTransport,
     Timeouts,
+    UpstreamSettings,
     UpstreamUnreachable,
     WireReply,
     WireRequest,
@@ -153,3 +155,82 @@ def test_a_wrong_base_url_is_named_by_its_variable_and_not_shown(
     assert provider.base_url in caught.value.expected
     assert "secret-password" not in str(caught.value)
     assert CREDENTIAL not in str(caught.value)
+
+
+def upstream_of(
+    context: AdapterContext, provider: str = "", base_url: str = "", key: str | None = CREDENTIAL
+) -> OpenAIAdapter:
+    settings = UpstreamSettings(
+        provider=provider, base_url=base_url, api_key=SecretStr(key) if key else None
+    )
+    adapter = OpenAIAdapter.build_upstream("eu", settings, context)
+    assert isinstance(adapter, OpenAIAdapter)
+    return adapter
+
+
+@pytest.mark.parametrize(
+    ("provider", "endpoint", "row", "url"),
+    [
+        ("groq", "", "groq", "https://api.groq.com/openai/v1"),
+        ("groq", "https://eu.example/v1", "groq", "https://eu.example/v1"),
+        ("openai", "https://api.groq.com/openai/v1", "openai", "https://api.groq.com/openai/v1"),
+        ("", "https://api.groq.com/openai/v1", "groq", "https://api.groq.com/openai/v1"),
+        ("", "https://API.groq.com:443/other", "groq", "https://API.groq.com:443/other"),
+        ("", "https://api.openai.com/v2", "openai", "https://api.openai.com/v2"),
+        ("", "https://any.example", "openai", "https://any.example/v1"),
+        ("", "https://notapi.groq.com/v1", "openai", "https://notapi.groq.com/v1"),
+        ("", "http://127.0.0.1:11434/v1", "ollama", "http://127.0.0.1:11434/v1"),
+        ("", "http://localhost:11434", "ollama", "http://localhost:11434/v1"),
+        ("", "http://127.0.0.1:9/v1", "openai", "http://127.0.0.1:9/v1"),
+        ("", "", "openai", "https://api.openai.com/v1"),
+        ("no-row", "", "openai", "https://api.openai.com/v1"),
+    ],
+)
+def test_upstream_gets_the_row_it_names_or_the_one_at_its_endpoint(
+    context: AdapterContext, provider: str, endpoint: str, row: str, url: str
+) -> None:
+    adapter = upstream_of(context, provider, endpoint)
+
+    assert row == adapter.provider.name
+    assert f"{url}/chat/completions" == wire_url(adapter)
+    assert (CREDENTIAL,) == adapter.settings.secrets()
+
+
+@ROWS
+def test_key_is_missing_only_where_the_rows_own_host_insists_on_one(
+    context: AdapterContext, provider: CompatibleProvider
+) -> None:
+    upstream_of(context, provider.name, "https://any.example/v1", key=None)
+    if provider.keyless:
+        upstream_of(context, provider.name, key=None)
+        return
+    with pytest.raises(ConfigurationError, match=provider.name) as caught:
+        upstream_of(context, provider.name, key=None)
+    assert "sk" == caught.value.variable
+
+
+def test_wrong_endpoint_of_an_upstream_is_told_by_its_field(context: AdapterContext) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        upstream_of(context, base_url="https://user:secret-password@api.example/v1")
+    assert "endpoint" == caught.value.variable
+    assert "secret-password" not in str(caught.value)
+
+
+def test_unknown_option_is_told_with_the_adapter_that_lacks_it(context: AdapterContext) -> None:
+    settings = UpstreamSettings(provider="", options={"organization": "x"})
+    with pytest.raises(ConfigurationError, match="'openai' has no such setting") as caught:
+        OpenAIAdapter.build_upstream("eu", settings, context)
+    assert "options.organization" == caught.value.variable
+
+
+def test_upstreams_ask_for_each_row_by_its_name_and_for_the_adapter_by_none() -> None:
+    assert [row.name for row in PROVIDERS] == list(OpenAIAdapter.providers())
+    assert OpenAIAdapter.is_default_upstream
+
+
+@ROWS
+def test_no_row_is_known_to_go_on_with_a_last_assistant_message(
+    context: AdapterContext, provider: CompatibleProvider
+) -> None:
+    """Those that can want more than the message: a field in it, or another path."""
+    assert not upstream_of(context, provider.name).continues("any-model")

@@ -1,0 +1,312 @@
+"""One deployment's answer on its way to the client: whole, or as a stream once it has content."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from one_api.errors import GatewayError, UpstreamError, UpstreamTimeout
+from one_api.linger import next_event
+from one_api.reply import ReplyBody, ReplyStream
+
+if TYPE_CHECKING:
+    from one_api.adapter.base import Call
+    from one_api.converter import Dialect, ReplyForm
+    from one_api.deployment import Deployment
+    from one_api.events import Event, Usage
+    from one_api.failover import Attempt
+    from one_api.tokens import AnyRequest, TokenCounter
+
+logger = logging.getLogger(__name__)
+
+#: How long a finished upstream may take to end its body, so that its connection is kept, seconds.
+_LINGER_S = 0.25
+#: Most bytes of a stream that are held back.
+_MAX_HELD_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldBack:
+    """How much of a stream is kept from the client, so that an early cut can still be mended.
+
+    Until `tokens` pieces of content have come, or `ms` milliseconds have passed since the first,
+    whichever is first; 0 is no bound of its own, and nothing is held where both are 0.
+    """
+
+    tokens: int = 0
+    ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteReply:
+    """A whole reply: a JSON body and what the headers say of how it came about."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamedReply:
+    """A committed stream: close `chunks` when the client leaves; it never raises GatewayErrors."""
+
+    chunks: AsyncGenerator[bytes, None]
+    headers: dict[str, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """What one deployment answers to one request; `events` are closed with the reply."""
+
+    attempt: Attempt
+    request: AnyRequest
+    form: ReplyForm
+    call: Call
+    events: AsyncGenerator[Event, None]
+    dialect: Dialect
+    secrets: tuple[str, ...] = ()
+    is_relinquished: bool = False
+
+    @property
+    def deployment(self) -> Deployment:
+        """Who answers."""
+        return self.attempt.deployment
+
+    def headers(self) -> dict[str, str]:
+        """What the client is told of how the answer came about."""
+        headers = {
+            "x-one-api-model": self.deployment.upstream_model,
+            "x-one-api-deployment": self.deployment.name,
+            "x-one-api-attempts": str(self.attempt.number),
+        }
+        if self.call.dropped:
+            headers["x-one-api-dropped-params"] = ",".join(sorted(self.call.dropped))
+        if self.call.degraded:
+            headers["x-one-api-degraded"] = ",".join(self.call.degraded)
+        return headers
+
+    def log_failure(self, exc: GatewayError) -> None:
+        """Log why this answer failed, once what a provider quoted of our credential is out."""
+        exc.conceal(self.secrets)
+        logger.log(
+            logging.WARNING if exc.status >= 500 else logging.INFO,
+            "request %s: attempt %d: %s failed: %s %s: %s",
+            self.call.request_id,
+            self.attempt.number,
+            self.deployment.name,
+            exc.status,
+            exc.code,
+            exc.message,
+        )
+
+    def log_malformed(self, frames: int) -> None:
+        """Log that a provider's stream held what is no chunk; it was left out."""
+        if frames:
+            logger.warning(
+                "request %s: %s sent %d malformed chunks: left out",
+                self.call.request_id,
+                self.deployment.name,
+                frames,
+            )
+
+
+class Delivery:
+    """Gives answers to clients; tells each attempt's trial how it ended."""
+
+    def __init__(self, counter: TokenCounter, hold_back: HoldBack) -> None:
+        self._counter = counter
+        self._hold_back = hold_back
+
+    async def deliver(self, answer: Answer) -> CompleteReply | StreamedReply:
+        """The whole reply, or a stream that has begun, as the request asks.
+
+        Raises: GatewayError for whatever fails before the client is told anything.
+        """
+        try:
+            if answer.request.wants_stream:
+                return await self._stream(answer)
+            return await self._complete(answer)
+        except GatewayError as exc:
+            answer.log_failure(exc)
+            raise
+        finally:
+            if not answer.is_relinquished:
+                await answer.events.aclose()
+
+    async def _complete(self, answer: Answer) -> CompleteReply:
+        reply = ReplyBody(answer.form, dialect=answer.dialect)
+        total_s = answer.attempt.timeouts.total_s
+        try:
+            async with asyncio.timeout(total_s):
+                async for event in answer.events:
+                    reply.take(event)
+        except TimeoutError as exc:
+            raise UpstreamTimeout(f"The model took longer than {total_s:g} s.") from exc
+        reply.end()
+        usage = reply.usage
+        estimated = await self._estimate(answer, reply.texts) if usage is None else None
+        body = reply.close(estimated)
+        answer.attempt.trial.succeed(tokens=_total(usage or estimated))
+        return CompleteReply(body=body, headers=answer.headers())
+
+    async def _estimate(self, answer: Answer, texts: list[str], frames: int = 0) -> Usage:
+        """Our own count, for a provider that told none."""
+        usage = await self._counter.usage(
+            answer.request, answer.deployment.upstream_model, texts, uncounted_tokens=frames
+        )
+        logger.info(
+            "request %s: usage_estimated: %d + %d tokens, %s told none",
+            answer.call.request_id,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            answer.deployment.name,
+        )
+        return usage
+
+    async def _stream(self, answer: Answer) -> StreamedReply:
+        reply = ReplyStream(answer.form, dialect=answer.dialect)
+        first_s = answer.attempt.timeouts.first_content_s
+        try:
+            async with asyncio.timeout(first_s):
+                head = await _commit(reply, answer)
+        except TimeoutError as exc:
+            raise UpstreamTimeout(f"The model did not begin within {first_s:g} s.") from exc
+        answer.attempt.trial.note_first_content()
+        if (self._hold_back.tokens or self._hold_back.ms) and not reply.is_closed:
+            head = await self._hold(head, reply, answer)
+        answer.is_relinquished = True
+        chunks = self._rest(head, reply, answer)
+        # Begun here: closing a generator that never ran would leave the events open.
+        await anext(chunks)
+        return StreamedReply(chunks=chunks, headers=answer.headers())
+
+    async def _hold(self, head: bytes, reply: ReplyStream, answer: Answer) -> bytes:
+        """`head` and what follows it until enough has come to commit.
+
+        Each event is waited for in a task of its own: a wait that is given up must not end the
+        events.
+        """
+        hold_back, loop = self._hold_back, asyncio.get_running_loop()
+        held = bytearray(head)
+        ends_at = loop.time() + hold_back.ms / 1000 if hold_back.ms else None
+        while not reply.is_done and len(held) < _MAX_HELD_BYTES:
+            if hold_back.tokens and reply.pieces >= hold_back.tokens:
+                break
+            coming = asyncio.ensure_future(anext(answer.events))
+            left_s = None if ends_at is None else max(ends_at - loop.time(), 0.0)
+            try:
+                await asyncio.wait((coming,), timeout=left_s)
+            except asyncio.CancelledError:
+                await _give_up(coming)
+                raise
+            if not coming.done():
+                answer.events = _resumed(coming, answer.events)
+                break
+            try:
+                held += reply.take(coming.result())
+            except StopAsyncIteration:
+                break
+        return bytes(held)
+
+    async def _rest(
+        self, head: bytes, reply: ReplyStream, answer: Answer
+    ) -> AsyncGenerator[bytes, None]:
+        """The stream from its first content to its end, or to an error told in-band."""
+        trial = answer.attempt.trial
+        async with aclosing(answer.events) as events:
+            try:
+                yield b""
+                yield head
+                # The first read may have held the whole stream, and nothing may follow it.
+                choices = answer.request.n or 1
+                while not reply.is_done:
+                    event = await next_event(events, reply, choices)
+                    if event is None:
+                        break
+                    data = reply.take(event)
+                    if data:
+                        yield data
+                end = reply.close() if reply.usage else await self._close(reply, answer)
+                trial.succeed(tokens=_total(reply.usage))
+                answer.log_malformed(reply.malformed)
+                if end:
+                    yield end
+            except GatewayError as exc:
+                answer.attempt.fail(exc)
+                answer.log_failure(exc)
+                yield answer.dialect.error_frame(exc)
+                return
+            except Exception:  # a stream must not just end, whatever went wrong
+                logger.exception("events of %s cannot be rendered", answer.deployment.name)
+                failure = adapter_failed(answer.deployment)
+                trial.fail(failure)
+                yield answer.dialect.error_frame(failure)
+                return
+            finally:
+                trial.abandon()  # Only where nothing was decided: the client left.
+            if reply.is_done:
+                await _finish_body(events)
+
+    async def _close(self, reply: ReplyStream, answer: Answer) -> bytes:
+        """The end of a stream whose provider told no usage."""
+        reply.usage = await self._estimate(answer, reply.texts, reply.relayed_frames)
+        return reply.close()
+
+
+def adapter_failed(deployment: Deployment) -> UpstreamError:
+    """What a caller is told of a bug in an adapter."""
+    return UpstreamError(
+        f"The adapter '{deployment.adapter}' failed; the log of the gateway says why."
+    )
+
+
+async def _commit(reply: ReplyStream, answer: Answer) -> bytes:
+    """Everything up to the first content.
+
+    A reply that ends before any is closed here, while its errors can still be an HTTP status.
+    """
+    head = b""
+    async for event in answer.events:
+        head += reply.take(event)
+        if reply.is_committed:
+            return head
+    return head + reply.close()
+
+
+async def _resumed(
+    coming: asyncio.Future[Event], events: AsyncGenerator[Event, None]
+) -> AsyncGenerator[Event, None]:
+    """`events`, the next of which is on its way already."""
+    async with aclosing(events):
+        try:
+            yield await coming
+        except StopAsyncIteration:
+            return
+        finally:
+            await _give_up(coming)
+        async for event in events:
+            yield event
+
+
+async def _give_up(coming: asyncio.Future[Event]) -> None:
+    """End the wait for an event, so that the generator it comes from can be closed."""
+    if not coming.done():
+        coming.cancel()
+        await asyncio.wait((coming,))
+
+
+async def _finish_body(events: AsyncGenerator[Event, None]) -> None:
+    """Read the end of an upstream's body after its `[DONE]`: the connection can be used again."""
+    try:
+        async with asyncio.timeout(_LINGER_S):
+            async for _ in events:
+                pass
+    except (TimeoutError, GatewayError):
+        pass  # The answer is complete; only the connection is not kept.
+
+
+def _total(usage: Usage | None) -> int:
+    return usage.prompt_tokens + usage.completion_tokens if usage else 0

@@ -1,0 +1,321 @@
+"""The walk along a plan: one deployment after the other, until one commits to an answer.
+
+What decides is in `routing`, which is pure; here is what waits: attempts, pauses, deadlines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from random import Random
+from typing import TypeVar
+
+from one_api.deployment import Deployment, StrategyName, Timeouts
+from one_api.errors import GatewayError, InvalidRequest, UpstreamTimeout
+from one_api.registry import ModelRegistry
+from one_api.routing import Plan, Router, Trial
+
+logger = logging.getLogger(__name__)
+
+Reply = TypeVar("Reply")
+
+#: Pauses before the same deployment is asked again: random up to these, in seconds.
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 2.0
+#: An attempt with less time than this cannot come to anything, in seconds.
+_LEAST_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """What came of one attempt: `error` is its code, None where it committed."""
+
+    deployment: str
+    error: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestContext:
+    """What belongs to one client's request besides its body, wherever it is answered.
+
+    `deadline` is in the event loop's time. `affinity` names the conversation. `strategy`,
+    `deployment`, `fallbacks` and `max_attempts` are what the client asks of routing.
+    `attempts` grows while the request is answered.
+    """
+
+    request_id: str = ""
+    deadline: float | None = None
+    affinity: str | None = None
+    strategy: StrategyName | None = None
+    deployment: str | None = None
+    fallbacks: tuple[str, ...] = ()
+    max_attempts: int | None = None
+    attempts: list[AttemptRecord] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """One deployment being asked.
+
+    Whoever is asked sets `is_sent` before anything can reach the provider, and decides `trial`
+    once the answer is complete; a failure before that is raised instead. `others` are deployments
+    that were not asked.
+    """
+
+    number: int
+    deployment: Deployment
+    timeouts: Timeouts
+    trial: Trial
+    context: RequestContext
+    others: tuple[Deployment, ...] = ()
+    is_stream: bool = False
+    is_sent: bool = False
+
+    def fail(self, error: GatewayError) -> None:
+        """Note that the deployment failed; not where it was the client's time that ran out."""
+        deadline = self.context.deadline
+        if deadline is not None and asyncio.get_running_loop().time() >= deadline:
+            self.trial.abandon()
+        else:
+            self.trial.fail(error)
+
+
+class Failover:
+    """Has requests answered by the first deployment of their model that can."""
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        router: Router,
+        *,
+        max_attempts: int = 3,
+        random: Random | None = None,
+    ) -> None:
+        self.registry = registry
+        self.router = router
+        self.max_attempts = max_attempts
+        # Spreads load: nothing secret depends on it.
+        self._random = random or Random()  # noqa: S311
+
+    async def deployments(
+        self, model: str, context: RequestContext, *, fallbacks: Sequence[str] = ()
+    ) -> Sequence[Deployment]:
+        """Whatever may answer a request for `model`, else for one of `fallbacks`, each once.
+
+        Raises: ModelNotFound, NoDeploymentAvailable; InvalidRequest for a deployment that the
+        client asks for and that does not serve the model.
+        """
+        found: Sequence[Deployment] = await self.registry.deployments_for(model)
+        more = (*fallbacks, *context.fallbacks)
+        if more:
+            lists = [await self.registry.deployments_for(name) for name in more]
+            by_name: dict[str, Deployment] = {}
+            for one in chain(found, *lists):
+                by_name.setdefault(one.name, one)
+            found = list(by_name.values())
+        if context.deployment is None:
+            return found
+        pinned = [one for one in found if context.deployment in (one.name, one.adapter)]
+        if not pinned:
+            raise InvalidRequest(
+                f"The deployment '{context.deployment}' does not serve the model '{model}'.",
+                param="x-one-api-deployment",
+                code="invalid_value",
+            )
+        return pinned
+
+    async def run(
+        self,
+        deployments: Sequence[Deployment],
+        ask: Callable[[Attempt], Awaitable[Reply]],
+        context: RequestContext,
+        *,
+        is_stream: bool = False,
+        is_replayable: bool = True,
+    ) -> Reply:
+        """What `ask` gives for the first deployment that commits.
+
+        At most `max_attempts` are asked, the same one again only when no other is left and the
+        error says that it may be; one, when the request's body cannot be sent twice.
+        Raises: the last error; a deployment's refusal before anything was sent, where all refuse.
+        """
+        limit = self._attempts_left(context) if is_replayable else 1
+        walk = self._walk(deployments, context, limit, is_stream=is_stream)
+        budget = self.router.retry_budget
+        budget.enter()
+        try:
+            if context.deadline is None:
+                return await walk.run(ask)
+            return await _in_time(walk.run(ask), context.deadline)
+        finally:
+            budget.leave()
+
+    def _attempts_left(self, context: RequestContext) -> int:
+        limit = min(context.max_attempts or self.max_attempts, self.max_attempts)
+        return max(limit - len(context.attempts), 1)
+
+    def _walk(
+        self,
+        deployments: Sequence[Deployment],
+        context: RequestContext,
+        limit: int,
+        *,
+        is_stream: bool,
+    ) -> _Walk:
+        tried = {record.deployment for record in context.attempts}
+        untried = [one for one in deployments if one.name not in tried] if tried else deployments
+        plan = self.router.plan(
+            untried or deployments, affinity=context.affinity, strategy=context.strategy
+        )
+        return _Walk(self.router, plan, context, limit, self._random, is_stream=is_stream)
+
+
+async def _in_time(walk: Awaitable[Reply], deadline: float) -> Reply:
+    timeout = asyncio.timeout_at(deadline)
+    try:
+        async with timeout:
+            return await walk
+    except TimeoutError as exc:
+        if not timeout.expired():
+            raise
+        raise UpstreamTimeout(
+            "No deployment answered within the time that 'x-request-timeout' allows."
+        ) from exc
+
+
+class _Walk:
+    """One request on its way along one plan."""
+
+    def __init__(
+        self,
+        router: Router,
+        plan: Plan,
+        context: RequestContext,
+        limit: int,
+        random: Random,
+        *,
+        is_stream: bool,
+    ) -> None:
+        self._is_stream = is_stream
+        self._router = router
+        self._plan = plan
+        self._is_last_resort = plan.is_last_resort
+        self._context = context
+        # A last resort is probably down: it is asked once.
+        self._left = min(limit, 1) if plan.is_last_resort else limit
+        self._random = random
+        self._queue = deque(plan.deployments)
+        self._repeats: deque[Deployment] = deque()
+        self._pauses = 0
+        self._failure: GatewayError | None = None
+        self._refusal: GatewayError | None = None
+
+    async def run(self, ask: Callable[[Attempt], Awaitable[Reply]]) -> Reply:
+        """Raises: GatewayError, when no deployment answered."""
+        budget = self._router.retry_budget
+        while self._left and (self._queue or self._repeats or self._find_last_resort()):
+            is_retry = self._failure is not None
+            if is_retry and not budget.try_retry():
+                break
+            try:
+                trial = await self._next_trial()
+                if trial is None:
+                    continue
+                try:
+                    return await self._attempt(trial, ask)
+                except GatewayError as exc:
+                    self._go_on_or_raise(exc, trial.deployment)
+            finally:
+                if is_retry:
+                    budget.end_retry()
+        raise self._failure or self._refusal or self._plan.refusal()
+
+    def _find_last_resort(self) -> bool:
+        """Whether one of those that were left aside may be asked, once all others have failed."""
+        aside = [skipped.deployment for skipped in self._plan.skipped]
+        if self._is_last_resort or not aside:
+            return False
+        self._is_last_resort = True
+        self._queue.extend(self._router.plan(aside).deployments[:1])
+        return bool(self._queue)
+
+    async def _next_trial(self) -> Trial | None:
+        """Permission to ask the next deployment; None when it may not be asked any more."""
+        if self._queue:
+            return self._router.begin(self._queue.popleft(), is_last_resort=self._is_last_resort)
+        longest_s = min(_FIRST_PAUSE_S * 2**self._pauses, _LAST_PAUSE_S)
+        self._pauses += 1
+        await asyncio.sleep(self._random.uniform(0, longest_s))
+        return self._router.begin(self._repeats.popleft())
+
+    async def _attempt(self, trial: Trial, ask: Callable[[Attempt], Awaitable[Reply]]) -> Reply:
+        deployment = trial.deployment
+        has_other = bool(self._queue) and self._left > 1
+        context = self._context
+        attempt = Attempt(
+            number=len(context.attempts) + 1,
+            deployment=deployment,
+            timeouts=self._timeouts(deployment, has_other=has_other),
+            trial=trial,
+            context=context,
+            others=tuple(self._queue),
+            is_stream=self._is_stream,
+        )
+        try:
+            reply = await ask(attempt)
+        except GatewayError as exc:
+            if attempt.is_sent:
+                attempt.fail(exc)
+                self._left -= 1
+                self._failure = exc
+                context.attempts.append(AttemptRecord(deployment=deployment.name, error=exc.code))
+            else:
+                trial.abandon()
+                self._refusal = self._refusal or exc
+            raise
+        except BaseException:
+            trial.abandon()
+            raise
+        context.attempts.append(AttemptRecord(deployment=deployment.name))
+        return reply
+
+    def _timeouts(self, deployment: Deployment, *, has_other: bool) -> Timeouts:
+        timeouts = self._router.timeouts(deployment, has_other=has_other)
+        if self._is_stream and timeouts.total_s < deployment.timeouts.total_s:
+            # How long a stream may take depends on no other deployment: it is not asked again.
+            timeouts = replace(timeouts, total_s=deployment.timeouts.total_s)
+        deadline = self._context.deadline
+        if deadline is None:
+            return timeouts
+        # Until the commit `_in_time` is there first; after it this ends the stream.
+        left_s = max(deadline - asyncio.get_running_loop().time(), 0.0) + _LEAST_S
+        return replace(timeouts, total_s=min(timeouts.total_s, left_s))
+
+    def _go_on_or_raise(self, exc: GatewayError, deployment: Deployment) -> None:
+        """Raises: `exc` itself when no other deployment can be expected to do better."""
+        if exc is self._refusal:
+            return  # Nothing was sent: another one may know what this one refuses.
+        if exc.needs_larger_context:
+            self._queue = deque(one for one in self._queue if _is_larger(one, deployment))
+            if not self._queue:
+                raise exc
+        elif not exc.retryable and not (exc.names_unknown_model and deployment.is_guess):
+            raise exc
+        if exc.repeatable:
+            self._repeats.append(deployment)
+        if self._is_too_late():
+            raise exc
+
+    def _is_too_late(self) -> bool:
+        deadline = self._context.deadline
+        return deadline is not None and deadline - asyncio.get_running_loop().time() < _LEAST_S
+
+
+def _is_larger(candidate: Deployment, refused: Deployment) -> bool:
+    """Whether `candidate` is known to have the larger context window."""
+    if candidate.context_window is None or refused.context_window is None:
+        return False
+    return candidate.context_window > refused.context_window

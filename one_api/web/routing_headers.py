@@ -1,0 +1,119 @@
+"""Request headers that say how long to try and whom to ask, as a `RequestContext`.
+
+`x-request-timeout` and `x-one-api-session` are for everybody; what steers routing is for callers
+who may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import get_args
+
+import flask
+
+from one_api.deployment import StrategyName
+from one_api.errors import InvalidRequest, PermissionDenied
+from one_api.failover import RequestContext
+from one_api.policy.auth import ApiKey
+
+#: Key in the application's configuration: how many attempts a request may ask for.
+MAX_ATTEMPTS = "MAX_ATTEMPTS"
+
+TIMEOUT = "x-request-timeout"
+SESSION = "x-one-api-session"
+DEPLOYMENT = "x-one-api-deployment"
+STRATEGY = "x-one-api-strategy"
+FALLBACKS = "x-one-api-fallbacks"
+ATTEMPTS = "x-one-api-max-attempts"
+
+_MAX_TIMEOUT_S = 86_400.0
+_MAX_FALLBACKS = 8
+_MAX_CHARS = 256
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s)?")
+_STRATEGIES: dict[str, StrategyName] = {name: name for name in get_args(StrategyName)}
+
+
+def request_context(caller: ApiKey) -> RequestContext:
+    """What the headers of the current request ask for; called on the event loop.
+
+    Raises: InvalidRequest and PermissionDenied, whose `param` is the header.
+    """
+    context = RequestContext(request_id=flask.g.request_id)
+    timeout = _header(TIMEOUT)
+    if timeout is not None:
+        context.deadline = asyncio.get_running_loop().time() + _seconds(timeout)
+    session = _header(SESSION)
+    if session is not None:
+        context.affinity = _name(SESSION, session)
+    deployment = _steering(DEPLOYMENT, caller)
+    if deployment is not None:
+        context.deployment = _name(DEPLOYMENT, deployment)
+    strategy = _steering(STRATEGY, caller)
+    if strategy is not None:
+        context.strategy = _strategy(strategy)
+    fallbacks = _steering(FALLBACKS, caller)
+    if fallbacks is not None:
+        context.fallbacks = _models(fallbacks)
+    attempts = _steering(ATTEMPTS, caller)
+    if attempts is not None:
+        context.max_attempts = _attempts(attempts)
+    return context
+
+
+def _header(name: str) -> str | None:
+    return flask.request.headers.get(name)
+
+
+def _steering(name: str, caller: ApiKey) -> str | None:
+    value = _header(name)
+    if value is not None and not caller.may_route:
+        raise PermissionDenied(
+            f"This API key may not choose deployments: leave '{name}' out, or have the operator "
+            "set ROUTING_HEADERS=true.",
+            param=name,
+        )
+    return value
+
+
+def _seconds(value: str) -> float:
+    match = _DURATION.fullmatch(value)
+    seconds = float(match[1]) / (1_000 if match[2] == "ms" else 1) if match else 0.0
+    if not 0 < seconds <= _MAX_TIMEOUT_S:
+        raise _wrong(TIMEOUT, "seconds from more than 0 to 86400, such as 30, 30s or 500ms")
+    return seconds
+
+
+def _name(header: str, value: str) -> str:
+    if not value or len(value) > _MAX_CHARS or not value.isprintable():
+        raise _wrong(header, f"1 to {_MAX_CHARS} printable characters")
+    return value
+
+
+def _strategy(value: str) -> StrategyName:
+    strategy = _STRATEGIES.get(value)
+    if strategy is None:
+        raise _wrong(STRATEGY, f"one of {', '.join(_STRATEGIES)}")
+    return strategy
+
+
+def _models(value: str) -> tuple[str, ...]:
+    models = tuple(model.strip() for model in value.split(","))
+    are_names = all(model.isprintable() and 0 < len(model) <= _MAX_CHARS for model in models)
+    if len(models) > _MAX_FALLBACKS or not are_names:
+        raise _wrong(FALLBACKS, f"1 to {_MAX_FALLBACKS} models, comma-separated")
+    return models
+
+
+def _attempts(value: str) -> int:
+    most: int = flask.current_app.config[MAX_ATTEMPTS]
+    attempts = int(value) if re.fullmatch("[0-9]{1,3}", value) else 0
+    if not 1 <= attempts <= most:
+        raise _wrong(ATTEMPTS, f"a whole number from 1 to {most}")
+    return attempts
+
+
+def _wrong(header: str, expected: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid header '{header}': expected {expected}.", param=header, code="invalid_value"
+    )
