@@ -19,7 +19,7 @@ from one_api.errors import ConfigurationError
 from one_api.failover import Failover
 from one_api.forwarding import Forwarder
 from one_api.gateway import Gateway, GatewayOptions, HoldBack
-from one_api.policy.auth import KeyRing
+from one_api.policy.auth import AdminKey, KeyRing
 from one_api.policy.limits import RateLimiter
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
@@ -30,6 +30,7 @@ from one_api.tokens import TokenCounter, load_from_cache
 from one_api.upstream import Upstream
 from one_api.upstreams import Upstreams
 from one_api.upstreams_file import read_upstreams
+from one_api.web.admin import admin_blueprint
 from one_api.web.anthropic import anthropic_blueprint, anthropic_errors
 from one_api.web.completions import completions_blueprint
 from one_api.web.embeddings import embeddings_blueprint
@@ -40,6 +41,7 @@ from one_api.web.passthrough import ENDPOINT as PASSTHROUGH
 from one_api.web.passthrough import passthrough_blueprint
 from one_api.web.responses import KEEP_ALIVE_S
 from one_api.web.responses_api import ResponsesOptions, responses_blueprint
+from one_api.web.routing_headers import MAX_ATTEMPTS
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +55,14 @@ class _Services(Services):
         upstream: Upstream,
         registry: ModelRegistry,
         router: Router,
+        keys: KeyRing,
         limiter: RateLimiter | None,
     ) -> None:
         self._settings = settings
         self._upstream = upstream
         self._registry = registry
         self._router = router
+        self._keys = keys
         self._limiter = limiter
 
     @override
@@ -76,11 +80,13 @@ class _Services(Services):
     @override
     async def reload(self) -> list[str]:
         upstreams = read_settings_upstreams(self._settings)
-        if upstreams is None:
+        if upstreams is None or upstreams.path is None:
             raise ConfigurationError(
                 "UPSTREAMS_FILE", "there is no file of upstreams to read again", "a path"
             )
+        keys = client_keys(self._settings, upstreams)
         difference = await self._registry.reload(upstreams)
+        self._keys.replace(keys)
         self._router.forget((*difference.removed, *difference.changed))
         return difference.lines()
 
@@ -97,6 +103,17 @@ def read_settings_upstreams(settings: Settings) -> Upstreams | None:
         settings.upstreams_file, settings_module.environment(), timeouts=settings.timeouts
     )
     return replace(upstreams, aliases={**upstreams.aliases, **aliases})
+
+
+def client_keys(settings: Settings, upstreams: Upstreams | None) -> list[str]:
+    """The API keys of clients, from the settings and from the file of upstreams.
+
+    Raises: ConfigurationError when there are none though there must be, or one is the admin's.
+    """
+    authorization = upstreams.authorization if upstreams else ()
+    settings.require_keys_in_public(extra_keys=bool(authorization))
+    settings.require_admin_apart(authorization)
+    return [key.get_secret_value() for key in (*settings.api_keys, *authorization)]
 
 
 def load_registry(settings: Settings, upstream: Upstream) -> ModelRegistry:
@@ -162,13 +179,12 @@ def create_app(
     settings = settings or Settings.load()
     upstream = new_upstream()
     registry = registry or load_registry(settings, upstream)
-    authorization = registry.upstreams.authorization if registry.upstreams else ()
-    settings.require_keys_in_public(extra_keys=bool(authorization))
+    keys = KeyRing(client_keys(settings, registry.upstreams), may_route=settings.routing_headers)
     router = Router(observe=log_routing)
     failover = Failover(registry, router, max_attempts=settings.max_attempts)
     drain = Drain(settings.drain_timeout_s)
     limiter = _rate_limiter(settings)
-    services = _Services(settings, upstream, registry, router, limiter)
+    services = _Services(settings, upstream, registry, router, keys, limiter)
     app = GatewayFlask(__name__, services=services, drain=drain)
     app.uploads = UploadPolicy(
         endpoints=frozenset({PASSTHROUGH}),
@@ -177,16 +193,16 @@ def create_app(
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config[KEEP_ALIVE_S] = settings.keep_alive_s
+    app.config[MAX_ATTEMPTS] = settings.max_attempts
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     counter = _counter(settings)
     gateway = Gateway(failover, _gateway_options(settings), counter)
-    keys = KeyRing(
-        (key.get_secret_value() for key in (*settings.api_keys, *authorization)),
-        may_route=settings.routing_headers,
-    )
+    admin = AdminKey(settings.admin_key.get_secret_value()) if settings.admin_key else None
     error_formats = (anthropic_errors(settings.api_prefix),)
-    Guard(keys, limiter, drain, app.uploads, error_formats=error_formats).install(app)
+    guard = Guard(keys, limiter, drain, app.uploads, admin=admin, error_formats=error_formats)
+    guard.install(app)
+    app.register_blueprint(admin_blueprint(registry, router, app.reload_all))
     app.register_blueprint(health_blueprint(registry, drain, version=__version__))
     for blueprint in _doors(settings, gateway, failover, counter, app.uploads):
         app.register_blueprint(blueprint)

@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from one_api.deployment import Deployment
     from one_api.events import Event, Usage
     from one_api.failover import Attempt
+    from one_api.policy.accounts import Account
     from one_api.tokens import AnyRequest, TokenCounter
 
 logger = logging.getLogger(__name__)
 
 #: How long a finished upstream may take to end its body, so that its connection is kept, seconds.
 _LINGER_S = 0.25
+#: The status of a request whose client did not wait for the answer, as nginx has it.
+CLIENT_GONE = 499
+#: How long, and for how many streams at once, a provider is heard out that nobody listens to.
+_DRAIN_S, _MAX_DRAINING = 30.0, 100
 #: Most bytes of a stream that are held back.
 _MAX_HELD_BYTES = 256 * 1024
 
@@ -119,6 +124,8 @@ class Delivery:
     def __init__(self, counter: TokenCounter, hold_back: HoldBack) -> None:
         self._counter = counter
         self._hold_back = hold_back
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = 0
 
     async def deliver(self, answer: Answer) -> CompleteReply | StreamedReply:
         """The whole reply, or a stream that has begun, as the request asks.
@@ -149,7 +156,10 @@ class Delivery:
         usage = reply.usage
         estimated = await self._estimate(answer, reply.texts) if usage is None else None
         body = reply.close(estimated)
-        answer.attempt.trial.succeed(tokens=_total(usage or estimated))
+        answer.attempt.succeed(usage or estimated)
+        account = answer.attempt.context.account
+        if account is not None and account.keeps_bodies:
+            account.note_reply(body)
         return CompleteReply(body=body, headers=answer.headers())
 
     async def _estimate(self, answer: Answer, texts: list[str], frames: int = 0) -> Usage:
@@ -174,13 +184,19 @@ class Delivery:
                 head = await _commit(reply, answer)
         except TimeoutError as exc:
             raise UpstreamTimeout(f"The model did not begin within {first_s:g} s.") from exc
-        answer.attempt.trial.note_first_content()
+        answer.attempt.note_first_content()
         if (self._hold_back.tokens or self._hold_back.ms) and not reply.is_closed:
             head = await self._hold(head, reply, answer)
         answer.is_relinquished = True
+        account = answer.attempt.context.account
+        if account is not None:
+            account.is_stream = account.is_handed_over = True
         chunks = self._rest(head, reply, answer)
         # Begun here: closing a generator that never ran would leave the events open.
         await anext(chunks)
+        if account is not None and account.keeps_bodies:
+            chunks = _kept(chunks, account)
+            await anext(chunks)
         return StreamedReply(chunks=chunks, headers=answer.headers())
 
     async def _hold(self, head: bytes, reply: ReplyStream, answer: Answer) -> bytes:
@@ -192,7 +208,8 @@ class Delivery:
         hold_back, loop = self._hold_back, asyncio.get_running_loop()
         held = bytearray(head)
         ends_at = loop.time() + hold_back.ms / 1000 if hold_back.ms else None
-        while not reply.is_done and len(held) < _MAX_HELD_BYTES:
+        has_ended = False
+        while not (has_ended or reply.is_done) and len(held) < _MAX_HELD_BYTES:
             if hold_back.tokens and reply.pieces >= hold_back.tokens:
                 break
             coming = asyncio.ensure_future(anext(answer.events))
@@ -208,51 +225,102 @@ class Delivery:
             try:
                 held += reply.take(coming.result())
             except StopAsyncIteration:
-                break
+                has_ended = True
+        if has_ended or reply.is_done:
+            # What is wrong with its end can still be mended: the client has seen nothing.
+            held += await self._end(reply, answer)
         return bytes(held)
 
     async def _rest(
         self, head: bytes, reply: ReplyStream, answer: Answer
     ) -> AsyncGenerator[bytes, None]:
         """The stream from its first content to its end, or to an error told in-band."""
-        trial = answer.attempt.trial
-        async with aclosing(answer.events) as events:
-            try:
-                yield b""
-                yield head
-                # The first read may have held the whole stream, and nothing may follow it.
-                choices = answer.request.n or 1
-                while not reply.is_done:
-                    event = await next_event(events, reply, choices)
-                    if event is None:
-                        break
-                    data = reply.take(event)
-                    if data:
-                        yield data
-                end = reply.close() if reply.usage else await self._close(reply, answer)
-                trial.succeed(tokens=_total(reply.usage))
-                answer.log_malformed(reply.malformed)
-                if end:
-                    yield end
-            except GatewayError as exc:
-                answer.attempt.fail(exc)
-                answer.log_failure(exc)
-                yield answer.dialect.error_frame(exc)
-                return
-            except Exception:  # a stream must not just end, whatever went wrong
-                logger.exception("events of %s cannot be rendered", answer.deployment.name)
-                failure = adapter_failed(answer.deployment)
-                trial.fail(failure)
-                yield answer.dialect.error_frame(failure)
-                return
-            finally:
-                trial.abandon()  # Only where nothing was decided: the client left.
-            if reply.is_done:
-                await _finish_body(events)
+        attempt, events = answer.attempt, answer.events
+        has_ended = False
+        try:
+            yield b""
+            yield head
+            # The first read may have held the whole stream, and nothing may follow it.
+            choices = answer.request.n or 1
+            while not reply.is_done:
+                event = await next_event(events, reply, choices)
+                if event is None:
+                    break
+                data = reply.take(event)
+                if data:
+                    yield data
+            end = await self._end(reply, answer)
+            has_ended = True
+            attempt.succeed(reply.usage)
+            answer.log_malformed(reply.malformed)
+            if end:
+                yield end
+        except GatewayError as exc:
+            has_ended = True
+            attempt.fail(exc)
+            answer.log_failure(exc)
+            yield await self._broken(exc, reply, answer)
+        except Exception:  # a stream must not just end, whatever went wrong
+            has_ended = True
+            logger.exception("events of %s cannot be rendered", answer.deployment.name)
+            failure = adapter_failed(answer.deployment)
+            attempt.fail(failure)
+            yield await self._broken(failure, reply, answer)
+        finally:
+            await (self._finish if has_ended else self._hang_up)(reply, answer)
 
-    async def _close(self, reply: ReplyStream, answer: Answer) -> bytes:
-        """The end of a stream whose provider told no usage."""
-        reply.usage = await self._estimate(answer, reply.texts, reply.relayed_frames)
+    async def _finish(self, reply: ReplyStream, answer: Answer) -> None:
+        """Close what belongs to a stream that was told to its end."""
+        if reply.is_done:
+            await _finish_body(answer.events)
+        await answer.events.aclose()
+        if answer.attempt.context.account is not None:
+            answer.attempt.context.account.close(200)
+
+    async def _broken(self, error: GatewayError, reply: ReplyStream, answer: Answer) -> bytes:
+        """What a client is told in-band; what came until then is charged for."""
+        account = answer.attempt.context.account
+        if account is not None:
+            account.note_error(error)
+            account.note_usage(await self._partial_usage(reply, answer))
+        return answer.dialect.error_frame(error)
+
+    async def _hang_up(self, reply: ReplyStream, answer: Answer) -> None:
+        """The client has gone: the provider is told at once, or heard out for what it charges."""
+        answer.attempt.trial.abandon()
+        drains = answer.deployment.on_hang_up == "drain" and self._draining < _MAX_DRAINING
+        if not drains:
+            await answer.events.aclose()
+        if answer.attempt.context.account is not None or drains:
+            task = asyncio.create_task(self._settle_gone(reply, answer, drains=drains))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _settle_gone(self, reply: ReplyStream, answer: Answer, *, drains: bool) -> None:
+        if drains:
+            self._draining += 1
+            try:
+                await _drain(reply, answer.events)
+            finally:
+                self._draining -= 1
+        account = answer.attempt.context.account
+        if account is not None:
+            account.note_usage(await self._partial_usage(reply, answer))
+            account.close(CLIENT_GONE)
+
+    async def _partial_usage(self, reply: ReplyStream, answer: Answer) -> Usage:
+        """What the provider told of a stream that did not end, else our own count of it."""
+        return reply.usage or await self._estimate(answer, reply.texts, reply.relayed_frames)
+
+    async def close(self) -> None:
+        """Wait for what is still being settled."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _end(self, reply: ReplyStream, answer: Answer) -> bytes:
+        """The end of a stream, with our own count where its provider told no usage."""
+        if reply.usage is None:
+            reply.usage = await self._estimate(answer, reply.texts, reply.relayed_frames)
         return reply.close()
 
 
@@ -298,6 +366,29 @@ async def _give_up(coming: asyncio.Future[Event]) -> None:
         await asyncio.wait((coming,))
 
 
+async def _kept(
+    chunks: AsyncGenerator[bytes, None], account: Account
+) -> AsyncGenerator[bytes, None]:
+    """`chunks`, of which the account keeps what is to be logged."""
+    async with aclosing(chunks):
+        yield b""
+        async for data in chunks:
+            account.note_reply(data)
+            yield data
+
+
+async def _drain(reply: ReplyStream, events: AsyncGenerator[Event, None]) -> None:
+    """Hear a provider out for its usage, though nobody listens any more; closes `events`."""
+    try:
+        async with asyncio.timeout(_DRAIN_S), aclosing(events):
+            async for event in events:
+                reply.take(event)
+                if reply.is_done:
+                    break
+    except (TimeoutError, GatewayError):
+        pass  # What came until then is charged for.
+
+
 async def _finish_body(events: AsyncGenerator[Event, None]) -> None:
     """Read the end of an upstream's body after its `[DONE]`: the connection can be used again."""
     try:
@@ -306,7 +397,3 @@ async def _finish_body(events: AsyncGenerator[Event, None]) -> None:
                 pass
     except (TimeoutError, GatewayError):
         pass  # The answer is complete; only the connection is not kept.
-
-
-def _total(usage: Usage | None) -> int:
-    return usage.prompt_tokens + usage.completion_tokens if usage else 0

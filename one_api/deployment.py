@@ -10,6 +10,7 @@ StrategyName = Literal[
     "ordered", "weighted", "round_robin", "least_busy", "lowest_latency", "lowest_cost"
 ]
 AfterCommit = Literal["error", "continue"]
+OnHangUp = Literal["cancel", "drain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,8 @@ class Deployment:
 
     Of one group, those of a lower `order` are tried first; within one order the group's strategy
     decides. `context_window` is in tokens. `is_guess` marks an upstream that did not say which
-    models it has: that it does not know this one is not the caller's mistake.
+    models it has: that it does not know this one is not the caller's mistake. `on_hang_up` says
+    whether a stream whose client has gone is cancelled, or heard out for its usage.
     """
 
     model: str
@@ -92,6 +94,7 @@ class Deployment:
     price: Price | None = None
     context_window: int | None = None
     is_guess: bool = False
+    on_hang_up: OnHangUp = "cancel"
 
     @property
     def name(self) -> str:

@@ -22,6 +22,8 @@ from one_api.errors import (
     UpstreamInvalidResponse,
     UpstreamTimeout,
 )
+from one_api.events import Usage
+from one_api.policy.demand import Demand
 
 if TYPE_CHECKING:
     from one_api.adapter.base import BaseModelAdapter
@@ -59,7 +61,11 @@ class Embedder:
         async def ask(attempt: Attempt) -> EmbeddingsReply:
             return await self._attempt(request, attempt)
 
-        return await self._failover.run(deployments, ask, context)
+        async def measure() -> Demand:
+            tokens = await self._count(request, "")
+            return Demand(prompt_tokens=tokens, completion_tokens=0)
+
+        return await self._failover.run(deployments, ask, context, measure=measure)
 
     async def _attempt(self, request: EmbeddingRequest, attempt: Attempt) -> EmbeddingsReply:
         deployment, timeouts = attempt.deployment, attempt.timeouts
@@ -86,7 +92,9 @@ class Embedder:
             raise UpstreamError(
                 f"The adapter '{deployment.adapter}' failed; the log of the gateway says why."
             ) from exc
-        attempt.trial.succeed(tokens=wire["usage"].get("total_tokens") or 0)
+        tokens = wire["usage"].get("prompt_tokens")
+        counted = tokens if isinstance(tokens, int) else 0
+        attempt.succeed(Usage(prompt_tokens=counted, completion_tokens=0))
         headers = {
             "x-one-api-model": deployment.upstream_model,
             "x-one-api-deployment": deployment.name,
@@ -120,7 +128,7 @@ class Embedder:
         return embeddings_to_wire(
             embeddings.vectors,
             model=request.model,
-            prompt_tokens=await self._count(request, call) if tokens is None else tokens,
+            prompt_tokens=await self._count(request, call.model) if tokens is None else tokens,
             encoding=request.encoding_format or "float",
         )
 
@@ -154,13 +162,13 @@ class Embedder:
             decoded, inputs=len(request.inputs), encoding=request.encoding_format or "float"
         )
         if not isinstance(mended.get("usage"), dict):
-            tokens = await self._count(request, call)
+            tokens = await self._count(request, call.model)
             mended["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
         mended.setdefault("model", request.model)
         return mended
 
-    async def _count(self, request: EmbeddingRequest, call: Call) -> int:
+    async def _count(self, request: EmbeddingRequest, model: str) -> int:
         """Our own count of the inputs, for a provider that told none."""
         texts = [given for given in request.inputs if isinstance(given, str)]
         tokens = sum(len(given) for given in request.inputs if not isinstance(given, str))
-        return tokens + await self._counter.count(call.model, texts)
+        return tokens + await self._counter.count(model, texts)

@@ -14,6 +14,7 @@
     │   └── ModelNotFound           404  no such model
     ├── MethodNotAllowed            405  the path exists, the method does not
     ├── RateLimitExceeded           429  the caller's own limit
+    │   └── TokenLimitExceeded      429  the same, counted in tokens
     ├── BudgetExceeded              429  the caller's own budget is spent
     ├── StorageUnavailable          503  what must be written down cannot be
     ├── InternalError               500  a bug of ours; the details are in the log only
@@ -254,6 +255,12 @@ class RateLimitExceeded(GatewayError):
     code = "rate_limit_exceeded"
 
 
+class TokenLimitExceeded(RateLimitExceeded):
+    """The caller used up its tokens per minute."""
+
+    type = "tokens"
+
+
 class BudgetExceeded(GatewayError):
     """The API key has spent its budget: asking again does not help before the period ends."""
 
@@ -390,7 +397,7 @@ class ConfigurationError(Exception):
         super().__init__(f"{variable}: {problem}" + (f"; expected {expected}" if expected else ""))
 
 
-def redact(text: str) -> str:
-    """`text` without anything that looks like a key, and no longer than `MAX_MESSAGE_CHARS`."""
+def redact(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
+    """`text` without anything that looks like a key, and no longer than `max_chars`."""
     clean = _SECRET.sub("[redacted]", text)
-    return clean if len(clean) <= MAX_MESSAGE_CHARS else clean[: MAX_MESSAGE_CHARS - 1] + "…"
+    return clean if len(clean) <= max_chars else clean[: max_chars - 1] + "…"

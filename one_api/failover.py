@@ -12,12 +12,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from random import Random
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from one_api.deployment import Deployment, StrategyName, Timeouts
 from one_api.errors import GatewayError, InvalidRequest, UpstreamTimeout
-from one_api.registry import ModelRegistry
+from one_api.registry import ModelRegistry, model_not_found
 from one_api.routing import Plan, Router, Trial
+
+if TYPE_CHECKING:
+    from one_api.events import Usage
+    from one_api.policy.accounts import Account
+    from one_api.policy.demand import Measure
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +48,7 @@ class RequestContext:
 
     `deadline` is in the event loop's time. `affinity` names the conversation. `strategy`,
     `deployment`, `fallbacks` and `max_attempts` are what the client asks of routing.
-    `attempts` grows while the request is answered.
+    `attempts` grows while the request is answered; `account` is what it is charged to, if anything.
     """
 
     request_id: str = ""
@@ -53,6 +58,7 @@ class RequestContext:
     deployment: str | None = None
     fallbacks: tuple[str, ...] = ()
     max_attempts: int | None = None
+    account: Account | None = None
     attempts: list[AttemptRecord] = field(default_factory=list)
 
 
@@ -73,6 +79,18 @@ class Attempt:
     others: tuple[Deployment, ...] = ()
     is_stream: bool = False
     is_sent: bool = False
+
+    def note_first_content(self) -> None:
+        """A stream's first content has come."""
+        self.trial.note_first_content()
+        if self.context.account is not None:
+            self.context.account.note_first_content()
+
+    def succeed(self, usage: Usage | None) -> None:
+        """The reply is complete, and used this much."""
+        self.trial.succeed(tokens=usage.total_tokens if usage else 0)
+        if self.context.account is not None:
+            self.context.account.note_usage(usage)
 
     def fail(self, error: GatewayError) -> None:
         """Note that the deployment failed; not where it was the client's time that ran out."""
@@ -108,8 +126,10 @@ class Failover:
         Raises: ModelNotFound, NoDeploymentAvailable; InvalidRequest for a deployment that the
         client asks for and that does not serve the model.
         """
-        found: Sequence[Deployment] = await self.registry.deployments_for(model)
         more = (*fallbacks, *context.fallbacks)
+        for name in (model, *more):
+            _require_allowed(name, context.account)
+        found: Sequence[Deployment] = await self.registry.deployments_for(model)
         if more:
             lists = [await self.registry.deployments_for(name) for name in more]
             by_name: dict[str, Deployment] = {}
@@ -135,15 +155,21 @@ class Failover:
         *,
         is_stream: bool = False,
         is_replayable: bool = True,
+        may_repeat: bool = True,
+        measure: Measure | None = None,
     ) -> Reply:
         """What `ask` gives for the first deployment that commits.
 
         At most `max_attempts` are asked, the same one again only when no other is left and the
-        error says that it may be; one, when the request's body cannot be sent twice.
+        error says that it may be, and `may_repeat`; one, when the request's body cannot be sent
+        twice. `measure` tells what the request's account is asked for before all.
         Raises: the last error; a deployment's refusal before anything was sent, where all refuse.
         """
-        limit = self._attempts_left(context) if is_replayable else 1
+        if context.account is not None and measure is not None:
+            deployments = await context.account.admit(deployments, measure)
+        limit = max(self._attempts_left(context), 1) if is_replayable else 1
         walk = self._walk(deployments, context, limit, is_stream=is_stream)
+        walk.may_repeat = may_repeat
         budget = self.router.retry_budget
         budget.enter()
         try:
@@ -153,9 +179,13 @@ class Failover:
         finally:
             budget.leave()
 
+    def has_attempts_left(self, context: RequestContext, *, under_way: int = 0) -> bool:
+        """Whether more may be asked for this request, besides those `under_way`."""
+        return self._attempts_left(context) > under_way
+
     def _attempts_left(self, context: RequestContext) -> int:
         limit = min(context.max_attempts or self.max_attempts, self.max_attempts)
-        return max(limit - len(context.attempts), 1)
+        return limit - len(context.attempts)
 
     def _walk(
         self,
@@ -171,6 +201,12 @@ class Failover:
             untried or deployments, affinity=context.affinity, strategy=context.strategy
         )
         return _Walk(self.router, plan, context, limit, self._random, is_stream=is_stream)
+
+
+def _require_allowed(model: str, account: Account | None) -> None:
+    """Raises: ModelNotFound, in the words for a model that does not exist."""
+    if account is not None and not account.allows(model):
+        raise model_not_found(model)
 
 
 async def _in_time(walk: Awaitable[Reply], deadline: float) -> Reply:
@@ -209,6 +245,8 @@ class _Walk:
         self._random = random
         self._queue = deque(plan.deployments)
         self._repeats: deque[Deployment] = deque()
+        #: Whether one may be asked again, where no other one is left.
+        self.may_repeat = True
         self._pauses = 0
         self._failure: GatewayError | None = None
         self._refusal: GatewayError | None = None
@@ -255,6 +293,8 @@ class _Walk:
         deployment = trial.deployment
         has_other = bool(self._queue) and self._left > 1
         context = self._context
+        if context.account is not None:
+            context.account.note_attempts(deployment, len(context.attempts) + 1)
         attempt = Attempt(
             number=len(context.attempts) + 1,
             deployment=deployment,
@@ -304,7 +344,7 @@ class _Walk:
                 raise exc
         elif not exc.retryable and not (exc.names_unknown_model and deployment.is_guess):
             raise exc
-        if exc.repeatable:
+        if exc.repeatable and self.may_repeat:
             self._repeats.append(deployment)
         if self._is_too_late():
             raise exc

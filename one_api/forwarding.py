@@ -99,9 +99,14 @@ class Forwarder:
         if not able:
             return None
 
+        is_translatable = len(able) < len(deployments)
+
         async def ask(attempt: Attempt) -> ForwardedReply:
             raw = request.for_model(attempt.deployment.upstream_model or None)
-            return await self._ask(raw, attempt)
+            has_other = (bool(attempt.others) or is_translatable) and (
+                self._failover.has_attempts_left(context, under_way=1)
+            )
+            return await self._ask(raw, attempt, has_other=has_other)
 
         try:
             return await self._failover.run(
@@ -110,9 +115,10 @@ class Forwarder:
                 context,
                 is_stream=request.is_stream,
                 is_replayable=request.is_replayable,
+                may_repeat=not is_translatable,
             )
         except GatewayError as exc:
-            if len(able) < len(deployments) and exc.retryable:
+            if is_translatable and exc.retryable and self._failover.has_attempts_left(context):
                 return None
             raise
 
@@ -151,7 +157,9 @@ class Forwarder:
             return None
         return adapter.passthrough(request, Call(model=deployment.upstream_model))
 
-    async def _ask(self, request: RawRequest, attempt: Attempt) -> ForwardedReply:
+    async def _ask(
+        self, request: RawRequest, attempt: Attempt, *, has_other: bool
+    ) -> ForwardedReply:
         body = _Body(request.body) if isinstance(request.body, AsyncIterable) else None
         if body is not None:
             request = replace(request, body=body.chunks())
@@ -174,7 +182,7 @@ class Forwarder:
                     raise body.error from exc
                 raise
             attempt.trial.note_headers(reply.headers)
-            await _require_answer(reply, attempt)
+            await _require_answer(reply, has_other=has_other)
             chunks = self._pieces(stack.pop_all(), reply, attempt)
             # Begun here: closing a generator that never ran would keep the connection open.
             await anext(chunks)
@@ -237,17 +245,15 @@ def _of_adapter(adapter: str | None) -> Deployment:
 
 
 def _patience_s(attempt: Attempt) -> float | None:
-    """How long the head of the reply may take, in seconds, while another one could answer."""
-    timeouts = attempt.timeouts
-    is_quick = timeouts.first_content_s < attempt.deployment.timeouts.first_content_s
-    return timeouts.first_content_s if is_quick and attempt.is_stream else None
+    """How long the head of the reply may take, in seconds: that of a stream comes at its start."""
+    return attempt.timeouts.first_content_s if attempt.is_stream else None
 
 
-async def _require_answer(reply: WireReply, attempt: Attempt) -> None:
+async def _require_answer(reply: WireReply, *, has_other: bool) -> None:
     """Raises: the provider's error where the client is not to see it, or another may do better."""
     status = reply.status
     is_secret = status in (401, 402, 403) or 300 <= status < 400
-    if is_secret or (attempt.others and _failure_of(reply).retryable and status >= 400):
+    if is_secret or (has_other and _failure_of(reply).retryable and status >= 400):
         told = await reply.read(MAX_ERROR_BYTES)
         raise error_from_reply(status, reply.headers, told)
 

@@ -5,12 +5,15 @@ Each method has one duty, so that a traceback reads as the road. No provider is 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
+
+import orjson
 
 from one_api.adapter.base import BaseModelAdapter, Call
 from one_api.adapter.completions import SupportsCompletions
@@ -28,8 +31,9 @@ from one_api.delivery import (
 from one_api.errors import GatewayError, InvalidRequest
 from one_api.failover import Attempt, AttemptRecord, Failover, RequestContext
 from one_api.fanout import MAX_REPLIES, fan_out
+from one_api.policy.demand import Demand
 from one_api.stopping import enforce_stops, read_relayed
-from one_api.tokens import TokenCounter
+from one_api.tokens import AnyRequest, TokenCounter
 
 if TYPE_CHECKING:
     from one_api.deployment import Deployment
@@ -79,6 +83,8 @@ class Gateway:
         self._registry = failover.registry
         self._options = options
         self._delivery = Delivery(counter or TokenCounter(), options.hold_back)
+        #: Without encodings it only measures: good enough for a promise, and quick.
+        self._gauge = TokenCounter()
 
     async def chat(
         self,
@@ -97,13 +103,22 @@ class Gateway:
         if models:
             request = request.without("models")
         deployments = await self._failover.deployments(model, context, fallbacks=models)
+        if context.affinity is None and any(one.group.sticky for one in deployments):
+            context.affinity = _conversation(request)
+        request = _capped(request, context)
 
         async def ask(attempt: Attempt) -> CompleteReply | StreamedReply:
             with self._registry.lease(attempt.deployment) as adapter:
                 answer = self._ask_chat(request, dialect, attempt, adapter)
                 return await self._delivery.deliver(answer)
 
-        return await self._failover.run(deployments, ask, context, is_stream=request.wants_stream)
+        return await self._failover.run(
+            deployments,
+            ask,
+            context,
+            is_stream=request.wants_stream,
+            measure=partial(self._measure, request),
+        )
 
     async def complete(
         self, request: CompletionRequest, context: RequestContext
@@ -120,7 +135,27 @@ class Gateway:
                 answer = self._ask_completion(request, attempt, adapter)
                 return await self._delivery.deliver(answer)
 
-        return await self._failover.run(deployments, ask, context, is_stream=request.wants_stream)
+        return await self._failover.run(
+            deployments,
+            ask,
+            context,
+            is_stream=request.wants_stream,
+            measure=partial(self._measure, request),
+        )
+
+    async def close(self) -> None:
+        """Wait for what is still to be settled of streams whose clients have gone."""
+        await self._delivery.close()
+
+    async def _measure(self, request: AnyRequest) -> Demand:
+        """What `request` may use at most, by our own count."""
+        prompt = await self._gauge.usage(request, "", ())
+        completion = request.completion_limit
+        choices = request.n or 1
+        return Demand(
+            prompt_tokens=prompt.prompt_tokens,
+            completion_tokens=None if completion is None else completion * choices,
+        )
 
     def _named_or_default(self, model: str | None) -> str:
         named = model or self._options.default_model
@@ -298,6 +333,39 @@ def _checked_replies(count: int) -> int:
             code="integer_above_max_value",
         )
     return count
+
+
+def _capped(request: ChatCompletionRequest, context: RequestContext) -> ChatCompletionRequest:
+    """`request` within the completion limit of its API key.
+
+    Raises: InvalidRequest when it asks for more.
+    """
+    cap = context.account.caller.limits.max_tokens if context.account is not None else None
+    if cap is None:
+        return request
+    given = request.completion_limit
+    if given is None:
+        return request.model_copy(update={"max_completion_tokens": cap})
+    if given > cap:
+        field = "max_completion_tokens" if request.max_completion_tokens else "max_tokens"
+        raise InvalidRequest(
+            f"Invalid value for '{field}': this API key may ask for at most {cap} tokens.",
+            param=field,
+            code="integer_above_max_value",
+        )
+    return request
+
+
+def _conversation(request: ChatCompletionRequest) -> str:
+    """What all turns of one conversation have in common: its beginning, or the name it is given."""
+    if request.prompt_cache_key:
+        return request.prompt_cache_key
+    opening = []
+    for message in request.messages:
+        opening.append(message)
+        if message["role"] == "user":
+            break
+    return hashlib.sha256(orjson.dumps(opening)).hexdigest()
 
 
 def _may_continue(request: ChatCompletionRequest, attempt: Attempt) -> bool:

@@ -229,7 +229,7 @@ class ModelRegistry:
         """
         deployments = self._catalogue.find(model_id)
         if not deployments:
-            raise _not_found(model_id)
+            raise model_not_found(model_id)
         return self.adapter(deployments[0].adapter)
 
     async def list_all_models(self) -> list[RegisteredModel]:
@@ -348,7 +348,7 @@ class ModelRegistry:
                 param="model",
                 retry_after_s=5,
             )
-        return _not_found(model_id)
+        return model_not_found(model_id)
 
     async def _wait_for_lists(self) -> None:
         """Wait for every first list to come or fail."""
@@ -366,7 +366,8 @@ def _log_collision(model_id: str, winner: str, full_id: str) -> None:
     )
 
 
-def _not_found(model_id: str) -> ModelNotFound:
+def model_not_found(model_id: str) -> ModelNotFound:
+    """The error for a model that nobody serves, or that the caller may not know of."""
     return ModelNotFound(
         f"The model '{model_id}' does not exist or you do not have access to it. "
         "GET /v1/models lists what is served.",

@@ -14,6 +14,7 @@ from one_api.deployment import (
     NO_LIMITS,
     DeploymentLimits,
     Group,
+    OnHangUp,
     Price,
     Timeouts,
 )
@@ -42,6 +43,7 @@ class UpstreamEntry:
     weight: float = 1.0
     order: int = 0
     limits: DeploymentLimits = NO_LIMITS
+    on_hang_up: OnHangUp = "cancel"
     prices: Mapping[str, Price] = field(default_factory=dict)
     context_windows: Mapping[str, int] = field(default_factory=dict)
     line: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,14 @@ VALUES: list[tuple[str, str, Any]] = [
     ("NO_AUTH", "1", True),
     ("RATE_LIMIT_ENABLED", "yes", True),
     ("RATE_LIMIT_REQUESTS", "5", 5),
+    ("RATE_LIMIT_TOKENS", "50000", 50_000),
+    ("MAX_CONCURRENT_REQUESTS", "1", 1),
+    ("GLOBAL_RATE_LIMIT_REQUESTS", "600", 600),
+    ("GLOBAL_RATE_LIMIT_TOKENS", "9000000", 9_000_000),
+    ("GLOBAL_MAX_CONCURRENT_REQUESTS", "64", 64),
     ("ADMIN_KEY", "0123456789abcdef", "0123456789abcdef"),
+    ("KEY_SECRET", "s" * 32, "s" * 32),
+    ("TRUSTED_PROXIES", "10.1.2.3/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
     ("PASSTHROUGH_ENABLED", "off", False),
     ("PASSTHROUGH_ADAPTER", "mine", "mine"),
     ("MAX_UPLOAD_MB", "1.5", 1.5),
@@ -87,7 +95,23 @@ VALUES: list[tuple[str, str, Any]] = [
     ("STREAM_OPEN_AFTER_S", "0", 0),
     ("KEEP_ALIVE_S", "2.5", 2.5),
     ("REDIS_URL", "rediss://:pw@h:6379/0", "rediss://:pw@h:6379/0"),
+    ("REDIS_FAILURE", "fail_closed", "fail_closed"),
     ("DATABASE_URL", "postgresql://u:pw@h/d", "postgresql://u:pw@h/d"),
+    ("DATABASE_URL", "postgres://h/d", "postgres://h/d"),
+    ("DATABASE_URL", "postgresql+asyncpg://h/d", "postgresql+asyncpg://h/d"),
+    ("DATABASE_URL", "sqlite+aiosqlite:///f.db", "sqlite+aiosqlite:///f.db"),
+    ("DATABASE_URL", "none", "none"),
+    ("DATA_DIR", "/var/lib/one-api", Path("/var/lib/one-api")),
+    ("PRICES_FILE", "prices.yaml", Path("prices.yaml")),
+    ("REQUEST_LOG", "full", "full"),
+    ("REQUEST_LOG_MAX_DAYS", "0.5", 0.5),
+    ("REQUEST_LOG_MAX_ROWS", "1", 1),
+    ("REQUEST_LOG_BODY_KB", "1.5", 1.5),
+    ("CACHE", "memory", "memory"),
+    ("CACHE_TTL_S", "1", 1),
+    ("CACHE_MAX_MB", "0.5", 0.5),
+    ("CACHE_SHARE_IN_FLIGHT", "true", True),
+    ("IDEMPOTENCY_TTL_S", "60", 60),
 ]
 
 WRONG: list[tuple[str, str]] = [
@@ -116,6 +140,15 @@ WRONG: list[tuple[str, str]] = [
     ("NO_AUTH", "perhaps"),
     ("RATE_LIMIT_ENABLED", "sometimes"),
     ("RATE_LIMIT_REQUESTS", "0"),
+    ("RATE_LIMIT_TOKENS", "0"),
+    ("RATE_LIMIT_TOKENS", "sk-oops"),
+    ("MAX_CONCURRENT_REQUESTS", "0"),
+    ("GLOBAL_RATE_LIMIT_REQUESTS", "-1"),
+    ("GLOBAL_RATE_LIMIT_TOKENS", "0.5"),
+    ("GLOBAL_MAX_CONCURRENT_REQUESTS", "0"),
+    ("KEY_SECRET", "thirty-one-characters-are-not-3"),
+    ("TRUSTED_PROXIES", "sk-oops"),
+    ("TRUSTED_PROXIES", "10.0.0.0/8,proxy.example"),
     ("PASSTHROUGH_ENABLED", "sometimes"),
     ("MAX_UPLOAD_MB", "0"),
     ("MAX_TOKENS", "0"),
@@ -131,6 +164,22 @@ WRONG: list[tuple[str, str]] = [
     ("STREAM_OPEN_AFTER_S", "-1"),
     ("KEEP_ALIVE_S", "-1"),
     ("REDIS_URL", "http://:s3cret@localhost"),
+    ("REDIS_FAILURE", "sometimes"),
+    ("DATABASE_URL", "sk-oops"),
+    ("DATABASE_URL", "mysql://u:s3cret@h/d"),
+    ("DATABASE_URL", "sqlite://sk-oops.db"),
+    ("DATABASE_URL", "sqlite:///:memory:"),
+    ("DATABASE_URL", "postgresql:h/d"),
+    ("REQUEST_LOG", "everything"),
+    ("REQUEST_LOG_MAX_DAYS", "0"),
+    ("REQUEST_LOG_MAX_ROWS", "0"),
+    ("REQUEST_LOG_BODY_KB", "0"),
+    ("REQUEST_LOG_BODY_KB", "10001"),
+    ("CACHE", "disk"),
+    ("CACHE_TTL_S", "0"),
+    ("CACHE_MAX_MB", "0"),
+    ("CACHE_SHARE_IN_FLIGHT", "sometimes"),
+    ("IDEMPOTENCY_TTL_S", "0"),
     ("ADMIN_KEY", "fifteen-letters"),
     ("ADMIN_KEY", "an admin key with white space"),
     ("ADMIN_KEY", "ein-schlüssel-mit-umlaut"),
@@ -273,18 +322,64 @@ class TestSense:
             settings.require_admin_apart(SecretStr(key) for key in (client, admin))
         Settings.load().require_admin_apart([SecretStr(admin)])
 
-    def test_several_processes_cannot_share_a_limit_without_redis(self) -> None:
+    @pytest.mark.parametrize(
+        "limit",
+        [
+            {"rate_limit_enabled": True},
+            {"rate_limit_tokens": 1000},
+            {"max_concurrent_requests": 2},
+            {"global_rate_limit_requests": 60},
+            {"global_rate_limit_tokens": 1000},
+            {"global_max_concurrent_requests": 2},
+        ],
+        ids=lambda limit: next(iter(limit)),
+    )
+    def test_several_processes_cannot_share_a_limit_without_redis(
+        self, limit: dict[str, int]
+    ) -> None:
         with pytest.raises(ConfigurationError) as caught:
-            Settings.load(workers=2, rate_limit_enabled=True)
+            Settings.load(workers=2, **limit)
         assert "WORKERS" == caught.value.variable
 
-        Settings.load(workers=2, rate_limit_enabled=True, redis_url="redis://localhost")
-        Settings.load(workers=2)
+        assert Settings.load(workers=2, redis_url="redis://localhost", **limit).has_limits
+        assert Settings.load(**limit).has_limits
+        assert not Settings.load(workers=2).has_limits
+
+    def test_cache_in_redis_needs_redis(self) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            Settings.load(cache="redis")
+        assert "CACHE" == caught.value.variable
+
+        Settings.load(cache="redis", redis_url="redis://localhost")
+        Settings.load(cache="memory")
+
+    @pytest.mark.parametrize(
+        ("url", "file", "directory"),
+        [
+            ("sqlite:///one_api.db", Path("one_api.db"), Path(".")),
+            ("sqlite:///data/a.db", Path("data/a.db"), Path("data")),
+            ("sqlite+aiosqlite:////var/lib/a.db", Path("/var/lib/a.db"), Path("/var/lib")),
+            ("postgresql://h/d", None, Path("one_api_data")),
+            ("postgresql:///d", None, Path("one_api_data")),
+            ("none", None, Path("one_api_data")),
+        ],
+    )
+    def test_journal_is_beside_the_file_unless_it_has_its_own_place(
+        self, url: str, file: Path | None, directory: Path
+    ) -> None:
+        settings = Settings.load(database_url=url)
+
+        assert (file, directory) == (settings.sqlite_file, settings.data_directory)
+        assert Path("/d") == Settings.load(database_url=url, data_dir="/d").data_directory
+        assert (None if url == "none" else url) == settings.storage_url
 
     def test_sizes_are_in_decimal_megabytes(self) -> None:
-        settings = Settings.load(max_body_mb=0.5, max_upload_mb=2)
+        settings = Settings.load(
+            max_body_mb=0.5, max_upload_mb=2, cache_max_mb=3, request_log_body_kb=0.5
+        )
 
         assert (500_000, 2_000_000) == (settings.max_body_bytes, settings.max_upload_bytes)
+        assert (3_000_000, 500) == (settings.cache_max_bytes, settings.request_log_body_bytes)
 
 
 class TestAliases:
@@ -353,11 +448,13 @@ class TestExplain:
         assert ("127.0.0.1", "default") == rows["HOST"]
         assert ("-", "default") == rows["API_KEYS"]
         assert ("-", "default") == rows["MODEL_ALIASES"]
+        assert ("sqlite:///one_api.db", "default") == rows["DATABASE_URL"]
 
     def test_secrets_are_masked(self, monkeypatch: pytest.MonkeyPatch) -> None:
         secrets = {
             "API_KEYS": "sk-secret-one,sk-secret-two",
             "ADMIN_KEY": "sk-secret-of-the-operator",
+            "KEY_SECRET": "sk-secret-of-the-server-of-32-chars",
             "REDIS_URL": "redis://:sk-secret-three@h",
             "DATABASE_URL": "postgresql://u:sk-secret-four@h/d",
         }
@@ -367,7 +464,7 @@ class TestExplain:
 
         shown = f"{explain(settings)} {settings!r} {settings}"
 
-        assert "secret" not in shown
+        assert "sk-secret" not in shown
 
     @pytest.mark.parametrize("field", Settings.model_fields)
     def test_every_setting_says_what_it_wants(self, field: str) -> None:
@@ -385,6 +482,11 @@ class TestExplain:
             ("model_aliases", "a comma-separated list of name=model. "),
             ("reasoning_field", "one of both, reasoning, reasoning_content (default both)"),
             ("host", "text (default 127.0.0.1)"),
+            ("rate_limit_tokens", "a whole number. "),
+            ("trusted_proxies", "a comma-separated list. "),
+            ("one_api_adapters", "a comma-separated list. "),
+            ("database_url", "text (default sqlite:///one_api.db)"),
+            ("admin_key", "text. "),
         ],
     )
     def test_form_fits_the_type(self, field: str, form: str) -> None:

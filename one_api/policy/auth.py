@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 from one_api.errors import AuthenticationFailed
 
@@ -20,16 +20,45 @@ _ADMIN_MESSAGE = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLimits:
+    """What one API key, or all together, may use; None is no limit. Money is in micro-dollars.
+
+    `max_tokens` bounds the completion of each request.
+    """
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    budget_day_microusd: int | None = None
+    budget_month_microusd: int | None = None
+    budget_total_microusd: int | None = None
+    max_tokens: int | None = None
+
+    def over(self, default: KeyLimits) -> KeyLimits:
+        """These limits, and those of `default` where there are none."""
+        if self is NO_KEY_LIMITS:
+            return default
+        own = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(default, **own)
+
+
+NO_KEY_LIMITS = KeyLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """A caller; `id` may be logged, it does not give the key away.
 
     `may_route` says that its requests may choose deployments; `is_admin` that it is the operator.
+    `models` are the names or patterns it may ask for, None for all.
     """
 
     id: str
     may_route: bool = False
     is_admin: bool = False
+    models: tuple[str, ...] | None = None
+    limits: KeyLimits = NO_KEY_LIMITS
 
 
 class KeyRing:

@@ -87,6 +87,7 @@ class Health:
         "breaker",
         "cooling_until_s",
         "credential",
+        "deployment",
         "failures",
         "in_flight",
         "is_forgotten",
@@ -104,6 +105,7 @@ class Health:
     def __init__(
         self, deployment: Deployment, credential: Breaker, surroundings: Surroundings
     ) -> None:
+        self.deployment = deployment
         self.name = deployment.name
         self.adapter = deployment.adapter
         self.surroundings = surroundings

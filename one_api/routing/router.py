@@ -125,6 +125,10 @@ class Router:
             for one in deployments
         ]
 
+    def known(self) -> list[Deployment]:
+        """Whoever was asked and is remembered, the one asked last at the end."""
+        return [health.deployment for health in self._healths.values()]
+
     def forget(self, adapters: Iterable[str]) -> None:
         """Forget all deployments of these adapter instances: they are not what they were."""
         gone = frozenset(adapters)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from one_api.adapter.settings import UpstreamSettings
-from one_api.deployment import NO_LIMITS, DeploymentLimits, Group, Price, Timeouts
+from one_api.deployment import NO_LIMITS, DeploymentLimits, Group, OnHangUp, Price, Timeouts
 from one_api.upstreams import ALL_MODELS, UpstreamEntry
 from one_api.upstreams_file.value import Fields, Value
 
@@ -19,12 +19,13 @@ T = TypeVar("T")
 #: What an entry may say.
 FIELDS = (
     "name", "adapter", "sk", "endpoint", "timeout", "timeouts", "options", "models", "model_map",
-    "group", "weight", "order", "limits", "price", "context_window",
+    "group", "weight", "order", "limits", "price", "context_window", "on_hang_up",
 )  # fmt: skip
 _OTHER_NAMES = {"api_key": "sk", "base_url": "endpoint"}
 _OWN_OPTIONS = {"api_key": "sk", "sk": "sk", "base_url": "endpoint", "endpoint": "endpoint"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_MODEL_CHARS = 256
+_ON_HANG_UP: dict[str, OnHangUp] = {name: name for name in get_args(OnHangUp)}
 
 
 def read_entry(
@@ -53,6 +54,7 @@ def read_entry(
         weight=fields.read("weight", _weight, 1.0),
         order=fields.read("order", _order, 0),
         limits=fields.read("limits", _limits, NO_LIMITS),
+        on_hang_up=fields.read("on_hang_up", _on_hang_up, "cancel"),
         prices=fields.read("price", _prices, {}),
         context_windows=fields.read("context_window", _context_windows, {}),
         line=value.line,
@@ -150,6 +152,10 @@ def _with_first_content(timeouts: Timeouts, first_content_s: float) -> Timeouts:
     return replace(
         timeouts, first_content_s=first_content_s, failover_first_content_s=first_content_s
     )
+
+
+def _on_hang_up(value: Value) -> OnHangUp:
+    return value.choice(_ON_HANG_UP)
 
 
 def _limits(value: Value) -> DeploymentLimits:

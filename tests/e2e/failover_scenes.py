@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from one_api.app import create_asgi_app
 from one_api.runtime.asgi import ASGIBridge
 from one_api.settings import Settings
+from tests.e2e.conftest import ADAPTERS_VARIABLES
 from tests.e2e.exchanges import Answer
 from tests.runtime.line import HOST, Line
 from tests.scripted_upstream import (
@@ -47,6 +49,9 @@ upstreams:
   - {name: a, adapter: openai, sk: sk-credential-of-a, endpoint: "${A_URL}", models: [m]}
   - {name: b, adapter: openai, sk: sk-credential-of-b, endpoint: "${B_URL}", models: [m]}
 """
+
+#: One deployment of the model `m`.
+ALONE = "".join(PAIR.splitlines(keepends=True)[:3])
 
 
 class World:
@@ -120,26 +125,22 @@ async def answer_of(line: Line) -> Answer:
 
 @contextlib.asynccontextmanager
 async def world(directory: Path, text: str, **settings: Any) -> AsyncIterator[World]:
-    """A gateway with `text` as its file of upstreams, and a provider for each `${NAME_URL}` in it.
+    """A gateway with `text` as its file of upstreams, and a provider for each `${A_URL}` in it.
 
-    Every provider that is asked for something it has no reply for fails the test.
+    A provider that is asked for something it has no reply for fails the test.
     """
+    names = [name for name in "abc" if f"${{{name.upper()}_URL}}" in text]
     async with contextlib.AsyncExitStack() as stack:
-        names = sorted(name for name in "abc" if f"${{{name.upper()}_URL}}" in text)
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.chdir(directory)  # no .env file
+        for variable in (*map(str.upper, Settings.model_fields), *ADAPTERS_VARIABLES):
+            patch.delenv(variable, raising=False)
         providers = {name: stack.enter_context(ScriptedUpstream()) for name in names}
-        for name, provider in providers.items():
+        for provider in providers.values():
             provider.script(models_reply(["m"]), path=MODELS_PATH, repeat_last=True)
-            stack.enter_context(_variable(f"{name.upper()}_URL", provider.url))
-        path = directory / "upstreams.yaml"
-        path.touch(0o600)
-        path.write_text(text)
-        bridge = create_asgi_app(
-            Settings(
-                _env_file=None,
-                **{"api_keys": CALLER_KEY, "upstreams_file": path, "routing_headers": True},
-                **settings,
-            )
-        )
+        path = written(directory, text, {name: one.url for name, one in providers.items()})
+        given = {"api_keys": CALLER_KEY, "routing_headers": True, **settings}
+        bridge = create_asgi_app(Settings(upstreams_file=path, **given))
         await bridge.app.start()
         try:
             yield World(bridge, providers)
@@ -149,13 +150,14 @@ async def world(directory: Path, text: str, **settings: Any) -> AsyncIterator[Wo
             assert [] == provider.unexpected, f"{name} has no reply for these"
 
 
-@contextlib.contextmanager
-def _variable(name: str, value: str) -> Any:
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        del os.environ[name]
+def written(directory: Path, text: str, urls: Mapping[str, str]) -> Path:
+    """A file of upstreams whose `${A_URL}` is the address of the provider `a`."""
+    for name, url in urls.items():
+        text = text.replace(f"${{{name.upper()}_URL}}", url)
+    path = directory / "upstreams.yaml"
+    path.touch(0o600)
+    path.write_text(text)
+    return path
 
 
 def chat(text: str = "Hello?", **fields: Any) -> dict[str, Any]:

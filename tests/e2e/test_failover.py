@@ -5,17 +5,20 @@ The providers count their calls themselves.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.failover_scenes import (
+    ALONE,
     PAIR,
+    answer_of,
     attempts,
     chat,
     is_whole_stream,
@@ -27,12 +30,11 @@ from tests.e2e.failover_scenes import (
 )
 from tests.scripted_upstream import (
     HELLO,
-    Chunk,
     Close,
-    EndChunks,
+    Gate,
     Hang,
     Head,
-    Pause,
+    Hold,
     Reply,
     Reset,
     Send,
@@ -103,7 +105,6 @@ async def test_a_providers_fault_is_mended_by_the_next_one(tmp_path: Path, fault
 
         assert (200, "from b") == (answer.status, text_of(answer))
         assert ("b/m", "2") == attempts(answer)
-        assert "m" == answer.json["model"]
         assert ["a", "b"] == scene.asked
         assert "Bearer sk-credential-of-b" == scene.requests("b")[0].headers["authorization"]
 
@@ -206,25 +207,25 @@ class TestConnecting:
 
                 assert ("b/m", "2") == attempts(answer)
 
-    async def test_a_server_that_speaks_no_tls_gets_no_byte_of_the_key(
-        self, tmp_path: Path
-    ) -> None:
-        text = PAIR.replace("${A_URL}", "https://${A_HOST}")
-        with socket.create_server(("127.0.0.1", 0)) as plain:
-            host = f"127.0.0.1:{plain.getsockname()[1]}"
-            async with world(tmp_path, text.replace("${A_HOST}", host)) as scene:
-                scene.script(b=whole())
-                line = scene.begin(chat())
-                plain.setblocking(False)
-                connection = await accepted(plain)
-                with connection:
-                    said = connection.recv(65_536)
-                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                    await line.until_served()
+    async def test_a_server_without_tls_gets_no_byte_of_the_key(self, tmp_path: Path) -> None:
+        received = bytearray()
 
-                assert 200 == line.status
-                assert b"sk-credential-of-a" not in said
-                assert {"b": 1} == scene.calls
+        async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+            received.extend(await reader.read())
+            writer.close()
+
+        server = await asyncio.start_server(receive, "127.0.0.1", 0)
+        async with server:
+            url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with world(tmp_path, PAIR.replace("${A_URL}", url)) as scene:
+                scene.script(b=whole())
+
+                answer = await scene.ask(chat())
+
+        assert ("b/m", "2") == attempts(answer)
+        assert received
+        assert b"sk-credential-of-a" not in received
 
 
 class TestPatience:
@@ -233,6 +234,7 @@ class TestPatience:
     QUICK = PAIR.replace(
         '"${A_URL}", models: [m]', '"${A_URL}", models: [m], timeouts: {first_content: 0.15}'
     )
+    SHORT = PAIR.replace('"${A_URL}", models: [m]', '"${A_URL}", models: [m], timeout: 0.15')
 
     @pytest.mark.parametrize(
         "silence",
@@ -240,9 +242,7 @@ class TestPatience:
             (Hang(),),
             sse_reply([Hang()]),
             sse_reply([openai_frames()[0], Hang()]),
-            sse_reply([b": ping\n\n", *[step for _ in range(99) for step in tick()], Hang()])
-            if False
-            else sse_reply([b": ping\n\n", openai_frames()[0], b": ping\n\n", Hang()]),
+            sse_reply([b": ping\n\n", openai_frames()[0], b": ping\n\n", Hang()]),
         ],
         ids=["no head", "no event", "a role only", "pings"],
     )
@@ -255,3 +255,201 @@ class TestPatience:
             assert ("b/m", "2") == attempts(answer)
             assert is_whole_stream(answer)
             await scene.requests("a")[0].until_closed()
+
+    @pytest.mark.parametrize(
+        "silence", [(Hang(),), (JSON_HEAD, Send(b"{"), Hang())], ids=["no head", "half a body"]
+    )
+    async def test_a_whole_reply_that_does_not_come_is_left(
+        self, tmp_path: Path, silence: Reply
+    ) -> None:
+        async with world(tmp_path, self.SHORT) as scene:
+            scene.script(a=silence, b=whole())
+
+            answer = await scene.ask(chat())
+
+            assert ("b/m", "2") == attempts(answer)
+            await scene.requests("a")[0].until_closed()
+
+    async def test_where_nobody_begins_it_is_told_as_a_timeout(self, tmp_path: Path) -> None:
+        text = self.QUICK.replace(
+            '"${B_URL}", models: [m]', '"${B_URL}", models: [m], timeouts: {first_content: 0.1}'
+        )
+        async with world(tmp_path, text) as scene:
+            scene.script(a=(Hang(),), b=(Hang(),))
+
+            answer = await scene.ask(streamed())
+
+            assert (504, "timeout") == (answer.status, answer.error["code"])
+            # A call that timed out may have been worked on: nobody is asked twice.
+            assert ["a", "b"] == scene.asked
+
+    async def test_patience_is_short_only_while_another_one_is_left(self, tmp_path: Path) -> None:
+        """What the settings allow before failing over does not end a request of the last one."""
+        gate = Gate()
+        slow = sse_reply([Hold(gate), *openai_frames()])
+        settings = {"failover_first_content_timeout_s": 0.1}
+        async with world(tmp_path, PAIR, **settings) as scene:
+            scene.script(a=(Hang(),), b=slow)
+            line = scene.begin(streamed())
+            await scene["b"].until_requests(1)
+            await asyncio.sleep(0.3)  # longer than `a` was waited for
+            assert line.status is None
+            gate.open()
+
+            answer = await answer_of(line)
+
+            assert ("b/m", "2") == attempts(answer)
+
+
+def http_date_in(seconds: float) -> str:
+    return formatdate(time.time() + seconds, usegmt=True)
+
+
+class TestRetryAfter:
+    """F22: nobody asks before the time that the provider named, and nobody sleeps for it."""
+
+    @pytest.mark.parametrize("status", [429, 503])
+    @pytest.mark.parametrize(
+        ("header", "value"),
+        [
+            ("Retry-After", lambda: "30"),
+            ("Retry-After", lambda: http_date_in(30)),
+            ("retry-after-ms", lambda: "30000"),
+        ],
+        ids=["seconds", "date", "milliseconds"],
+    )
+    async def test_it_cools_the_deployment(
+        self, tmp_path: Path, status: int, header: str, value: Callable[[], str]
+    ) -> None:
+        async with world(tmp_path, PAIR) as scene:
+            scene.script(a=openai_error(status, headers={header: value()}), b=whole())
+
+            answers = [await scene.ask(chat()) for _ in range(4)]
+
+            assert [200] * 4 == [answer.status for answer in answers]
+            assert ["2", "1", "1", "1"] == [attempts(answer)[1] for answer in answers]
+            assert {"a": 1, "b": 4} == scene.calls
+
+    async def test_it_is_asked_again_after_its_time(self, tmp_path: Path) -> None:
+        async with world(tmp_path, PAIR) as scene:
+            scene["a"].script(openai_error(429, headers={"retry-after-ms": "300"}))
+            scene.script(a=whole(), b=whole())
+
+            await until(lambda: scene.calls["a"] == 2, lambda: scene.ask(chat()))
+
+            first, second = scene.requests("a")
+            assert second.arrived_at - first.arrived_at >= 0.3
+
+    async def test_alone_it_is_told_with_the_time(self, tmp_path: Path) -> None:
+        async with world(tmp_path, ALONE) as scene:
+            scene.script(a=openai_error(429, "slow down", headers={"Retry-After": "30"}))
+
+            answers = [await scene.ask(chat()) for _ in range(3)]
+
+            assert [429] * 3 == [answer.status for answer in answers]
+            assert all(25 < int(answer.headers["retry-after"]) <= 30 for answer in answers)
+            assert ["a"] == scene.asked
+
+    async def test_a_429_that_names_no_time_is_heeded_for_a_moment(self, tmp_path: Path) -> None:
+        async with world(tmp_path, PAIR) as scene:
+            scene.script(a=openai_error(429), b=whole())
+
+            for _ in range(3):
+                await scene.ask(chat())
+
+            assert {"a": 1, "b": 3} == scene.calls
+
+
+class TestCredentials:
+    """F23."""
+
+    QUOTING = openai_error(401, "Incorrect API key provided: sk-credential-of-a")
+
+    @pytest.mark.parametrize("status", [401, 403])
+    async def test_the_client_is_told_no_word_of_it(self, tmp_path: Path, status: int) -> None:
+        async with world(tmp_path, ALONE) as scene:
+            scene.script(a=openai_error(status, "Incorrect API key: sk-credential-of-a"))
+
+            answer = await scene.ask(chat())
+
+            assert (502, "upstream_authentication_error") == (
+                answer.status,
+                answer.error["code"],
+            )
+            assert b"credential-of-a" not in answer.body
+            assert b"Incorrect" not in answer.body
+            assert ["a"] == scene.asked
+
+    async def test_after_three_refusals_it_is_out_and_the_operator_is_told(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with world(tmp_path, PAIR) as scene:
+            scene.script(a=self.QUOTING, b=whole())
+
+            answers = [await scene.ask(chat()) for _ in range(6)]
+
+            assert [200] * 6 == [answer.status for answer in answers]
+            assert {"a": 3, "b": 6} == scene.calls
+        assert 1 == caplog.text.count("credential_rejected")
+        assert "sk-credential-of-a" not in caplog.text
+
+    async def test_other_models_with_the_same_credential_are_spared(self, tmp_path: Path) -> None:
+        text = PAIR.replace("models: [m]", "models: [m, n]")
+        async with world(tmp_path, text) as scene:
+            scene.script(a=self.QUOTING, b=whole())
+            for _ in range(3):
+                await scene.ask(chat())
+
+            await scene.ask(chat(model="n"))
+
+            assert {"a": 3, "b": 4} == scene.calls
+
+
+async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    """F29: the place it leads to hears nothing."""
+    text = f"{PAIR}  - {{name: c, adapter: openai, endpoint: '${{C_URL}}', models: [other]}}\n"
+    async with world(tmp_path, text) as scene:
+        away = {"Location": f"{scene['c'].url}/v1/chat/completions"}
+        scene.script(a=json_reply(307, {}, away), b=whole())
+
+        answer = await scene.ask(chat())
+
+        assert ("b/m", "2") == attempts(answer)
+        assert 0 == scene.calls["c"]
+        assert 0 == scene["c"].connections - len(scene["c"].requests)
+
+
+async def test_connections_that_the_provider_closed_are_nobodys_failure(tmp_path: Path) -> None:
+    """F30: one call for each request, and no other deployment is needed."""
+    body = openai_completion_body()
+    async with world(tmp_path, PAIR) as scene:
+        scene.script(a=(*json_reply(200, body), Close()))
+
+        answers = [await scene.ask(chat()) for _ in range(30)]
+
+        assert [("a/m", "1")] * 30 == [attempts(answer) for answer in answers]
+        assert {"a": 30} == scene.calls
+
+
+async def test_a_breaker_keeps_requests_from_what_is_down_and_lets_one_find_out(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, PAIR) as scene:
+        scene.script(a=openai_error(500), b=whole())
+
+        answers = [await scene.ask(chat()) for _ in range(12)]
+
+        assert [200] * 12 == [answer.status for answer in answers]
+        assert {"a": 5, "b": 12} == scene.calls
+
+
+@contextlib.contextmanager
+def deaf_url() -> Iterator[str]:
+    """An address whose connections are never accepted."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # the kernel accepts these itself and drops what comes after
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -15,7 +15,7 @@ from tests.upstreams_file.files import error_of
 
 FIELDS = (
     "known are: name, adapter, sk, endpoint, timeout, timeouts, options, models, model_map, "
-    "group, weight, order, limits, price, context_window, api_key, base_url"
+    "group, weight, order, limits, price, context_window, on_hang_up, api_key, base_url"
 )
 NAME = "must be a name: 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first"
 PRICE = "must be a number of US dollars per million tokens, 0 or greater"
@@ -196,6 +196,8 @@ ENTRIES: list[tuple[str, str, str]] = [
     ("price_of_model", "price: {m: {input: 1}}", "price.m: 'output' is missing"),
     ("price_of_pattern", "price: {'m*': {input: 1, output: 1}}",
      "price.m*: must be the name of one model: '*' means nothing here"),
+    ("on_hang_up_wrong", "on_hang_up: wait",
+     "on_hang_up: must be one of cancel, drain"),
     ("context_window_zero", "context_window: 0",
      "context_window: must be a whole number of tokens, 1 or greater"),
     ("context_window_suffix", "context_window: 128k",

@@ -50,6 +50,7 @@ upstreams:
     limits: {requests_per_minute: 60, tokens_per_minute: 10_000, concurrent_requests: 4}
     price: {input: 0.25, output: 2, cached_input: 0.025, cache_write: 0.3, reasoning: 3}
     context_window: 128000
+    on_hang_up: drain
   - base_url: http://127.0.0.1:8080/v1
     api_key: other
     models: a
@@ -145,6 +146,7 @@ def test_the_full_form_says_everything(tmp_path: Path) -> None:
                     )
                 },
                 context_windows={"*": 128_000},
+                on_hang_up="drain",
                 line=11,
             ),
             UpstreamEntry(

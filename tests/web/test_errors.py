@@ -166,7 +166,7 @@ def test_error_of_an_adapter_has_its_own_status(
         (UpstreamRateLimited("slow", retry_after_s=7), "7"),
         (UpstreamOverloaded("busy", retry_after_s=86_400), f"{MAX_RETRY_AFTER_S:.0f}"),
         (UpstreamOverloaded("busy", retry_after_s=-5), "0"),
-        (UpstreamOverloaded("busy"), None),
+        (UpstreamOverloaded("busy"), "1"),
     ],
     ids=repr,
 )

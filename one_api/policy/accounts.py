@@ -1,0 +1,393 @@
+"""One account for each request: what it may use, what it has used, and what that cost.
+
+A request is admitted once, by all of its limits together, before any provider is asked; and it is
+closed once, with what was really used. In between whoever answers it notes what it sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Literal
+
+from one_api.adapter.http_errors import duration_to_wire
+from one_api.counters import Ask, Counters, Grant
+from one_api.counters.memory import MemoryCounters
+from one_api.errors import (
+    GatewayError,
+    PermissionDenied,
+    RateLimitExceeded,
+    TokenLimitExceeded,
+    redact,
+)
+from one_api.policy.auth import NO_KEY_LIMITS, ApiKey, KeyLimits
+from one_api.policy.demand import Demand, Measure
+from one_api.policy.prices import PriceTable, cost_microusd, worst_case_microusd
+from one_api.storage.entries import BudgetCap, Reservation, Settlement, TokenCounts
+from one_api.storage.ledger import Ledger
+
+if TYPE_CHECKING:
+    from one_api.deployment import Deployment
+    from one_api.events import Usage
+
+logger = logging.getLogger(__name__)
+
+#: What a completion is expected to take, in tokens, where nobody set a limit.
+DEFAULT_COMPLETION_TOKENS = 1_024
+
+Scope = Literal["key", "all"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the operator allows: `per_key` where a key has no limit of its own, `overall` to all."""
+
+    per_key: KeyLimits = NO_KEY_LIMITS
+    overall: KeyLimits = NO_KEY_LIMITS
+
+
+class AccountBook:
+    """Opens accounts; one for each process.
+
+    Without a `ledger` nothing is written down, and no budget can be kept. `max_body_chars` is how
+    much is kept of what was asked and answered; 0 keeps nothing.
+    """
+
+    def __init__(
+        self,
+        counters: Counters,
+        ledger: Ledger | None,
+        prices: PriceTable,
+        limits: Limits,
+        *,
+        max_body_chars: int = 0,
+    ) -> None:
+        self.counters = counters
+        self.ledger = ledger
+        self.prices = prices
+        self.limits = limits
+        self.max_body_chars = max_body_chars
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(
+        self, caller: ApiKey, request_id: str, *, endpoint: str, client_address: str | None = None
+    ) -> Account:
+        """The account of one request of `caller`; `request_id` is unique for all time."""
+        return Account(self, caller, request_id, endpoint, client_address)
+
+    def do_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something off the path of the request."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Wait for what is still to be done."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class Account:
+    """The account of one request; used on the event loop, but for `close`.
+
+    `headers` say where the key stands. `is_handed_over` once a stream will close it.
+    """
+
+    def __init__(
+        self,
+        book: AccountBook,
+        caller: ApiKey,
+        request_id: str,
+        endpoint: str,
+        client_address: str | None,
+    ) -> None:
+        self._book = book
+        self.caller = caller
+        self._request_id = request_id
+        self._endpoint = endpoint
+        self._client_address = client_address
+        self._began_s = time.perf_counter()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._grant: Grant | None = None
+        self._admitted: tuple[Deployment, ...] | None = None
+        self._deployment: Deployment | None = None
+        self._attempts = 0
+        self._first_content_ms: int | None = None
+        self._usage: Usage | None = None
+        self._error_code: str | None = None
+        self._is_closed = False
+        self.cache: str | None = None
+        self.is_stream = False
+        self.is_handed_over = False
+        self.headers: dict[str, str] = {}
+        self.request_body: str | None = None
+        self._reply = bytearray()
+
+    # -- before
+
+    def allows(self, model: str) -> bool:
+        """Whether the key may ask for `model`, by the name that the client uses."""
+        patterns = self.caller.models
+        return patterns is None or any(fnmatchcase(model, pattern) for pattern in patterns)
+
+    async def admit(
+        self, deployments: Sequence[Deployment], measure: Measure
+    ) -> Sequence[Deployment]:
+        """Take what the request will use; those of `deployments` that the key may be charged for.
+
+        A second call, for the same request in another format, takes nothing more.
+        Raises: RateLimitExceeded, BudgetExceeded, StorageUnavailable; PermissionDenied when a key
+        with a budget asks for what has no price. A refused request has taken nothing.
+        """
+        if self._admitted is not None:
+            kept = set(self._admitted)
+            return [one for one in deployments if one in kept] or deployments
+        self._loop = asyncio.get_running_loop()
+        budgets = self._budgets()
+        allowed = self._priced(deployments) if budgets else deployments
+        demand = await measure() if budgets or self._counts_tokens() else None
+        await self._take(demand)
+        try:
+            await self._reserve(allowed, demand, budgets)
+        except BaseException:
+            self._give_back(tokens=0, requests=0)
+            self._is_closed = True
+            raise
+        self._admitted = tuple(allowed)
+        return allowed
+
+    def _limits(self) -> Iterator[tuple[Scope, str, KeyLimits]]:
+        own, book = self.caller.limits, self._book.limits
+        yield "key", f"key:{self.caller.id}", own.over(book.per_key)
+        if book.overall is not NO_KEY_LIMITS:
+            yield "all", "all", book.overall
+
+    def _counts_tokens(self) -> bool:
+        return any(limits.tokens_per_minute is not None for _, _, limits in self._limits())
+
+    async def _take(self, demand: Demand | None) -> None:
+        asks: list[Ask] = []
+        for _, name, limits in self._limits():
+            if limits.requests_per_minute is not None:
+                asks.append(Ask(f"{name}:requests", 1, limits.requests_per_minute))
+            if limits.tokens_per_minute is not None and demand is not None:
+                asks.append(Ask(f"{name}:tokens", _expected(demand), limits.tokens_per_minute))
+            if limits.concurrent_requests is not None:
+                running = f"{name}:running"
+                asks.append(Ask(running, 1, limits.concurrent_requests, "concurrency"))
+        if not asks:
+            return
+        counters = self._book.counters
+        if isinstance(counters, MemoryCounters):  # no task switch on the way to most requests
+            grant = counters.take_nowait(asks)
+        else:
+            grant = await counters.take(asks)
+        self.headers = dict(_headers_of(grant))
+        if not grant.is_granted:
+            self._is_closed = True
+            raise _refusal(grant, self.headers)
+        self._grant = grant
+
+    async def _reserve(
+        self,
+        deployments: Sequence[Deployment],
+        demand: Demand | None,
+        budgets: tuple[BudgetCap, ...],
+    ) -> None:
+        ledger = self._book.ledger
+        if ledger is None:
+            return
+        estimate = 0
+        if budgets and demand is not None:
+            prices = [self._book.prices.price_of(one) for one in deployments]
+            completion = demand.completion_tokens or self.caller.limits.max_tokens
+            estimate = max(
+                worst_case_microusd(
+                    price, demand.prompt_tokens, completion or DEFAULT_COMPLETION_TOKENS
+                )
+                for price in prices
+                if price is not None
+            )
+        await ledger.reserve(
+            Reservation(
+                request_id=self._request_id,
+                key_id=self.caller.id,
+                created_ms=time.time_ns() // 1_000_000,
+                endpoint=self._endpoint,
+                model=deployments[0].model if deployments else "",
+                estimate_microusd=estimate,
+                budgets=budgets,
+                client_address=self._client_address,
+            )
+        )
+
+    def _budgets(self) -> tuple[BudgetCap, ...]:
+        limits = self.caller.limits
+        today = datetime.now(UTC).date()
+        caps = (
+            (f"day:{today:%Y-%m-%d}", limits.budget_day_microusd),
+            (f"month:{today:%Y-%m}", limits.budget_month_microusd),
+            ("total", limits.budget_total_microusd),
+        )
+        return tuple(BudgetCap(period, cap) for period, cap in caps if cap is not None)
+
+    def _priced(self, deployments: Sequence[Deployment]) -> Sequence[Deployment]:
+        priced = [one for one in deployments if self._book.prices.price_of(one) is not None]
+        if not priced:
+            name = deployments[0].model if deployments else ""
+            raise PermissionDenied(
+                f"The model '{name}' has no price here, and this API key has a budget: ask the "
+                "operator to give it one.",
+                param="model",
+                code="model_not_priced",
+            )
+        return priced
+
+    # -- meanwhile
+
+    def note_attempts(self, deployment: Deployment, attempts: int) -> None:
+        """`deployment` is asked, the `attempts`-th to be."""
+        self._deployment = deployment
+        self._attempts = attempts
+
+    def note_first_content(self) -> None:
+        """The first content of a stream has come."""
+        if self._first_content_ms is None:
+            self._first_content_ms = self._elapsed_ms()
+
+    def note_usage(self, usage: Usage | None) -> None:
+        """The deployment that answers has told what it used, or it was estimated."""
+        self._usage = usage
+
+    def note_error(self, error: GatewayError) -> None:
+        """The client is told of `error`, as the status or within a stream."""
+        self._error_code = error.code or error.type
+
+    def note_reply(self, data: bytes) -> None:
+        """`data` goes to the client; kept only where replies are logged."""
+        room = self._book.max_body_chars - len(self._reply)
+        if room > 0:
+            self._reply += data[:room]
+
+    @property
+    def keeps_bodies(self) -> bool:
+        """Whether what is asked and answered is to be noted."""
+        return self._book.max_body_chars > 0
+
+    # -- after
+
+    def close(self, status: int) -> None:
+        """Settle the account, once; from any thread. `status` is 499 when the client has gone."""
+        loop = self._loop
+        if loop is None or self._is_closed:
+            return  # Not admitted: nothing was taken.
+        self._is_closed = True
+        try:
+            is_here = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            is_here = False
+        if is_here:
+            self._settle(status)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(self._settle, status)
+
+    def _settle(self, status: int) -> None:
+        usage = self._usage
+        self._give_back(tokens=usage.total_tokens if usage else 0)
+        ledger = self._book.ledger
+        if ledger is None:
+            return
+        body_chars = self._book.max_body_chars
+        request_body, reply = self.request_body, self._reply.decode("utf-8", "replace")
+        ledger.settle(
+            self._request_id,
+            Settlement(
+                status=status,
+                total_ms=self._elapsed_ms(),
+                error_code=self._error_code,
+                deployment=self._deployment.name if self._deployment else None,
+                attempts=self._attempts,
+                is_stream=self.is_stream,
+                first_content_ms=self._first_content_ms,
+                usage=TokenCounts.of(usage) if usage else TokenCounts(),
+                is_estimated=usage.estimated if usage else False,
+                cost_microusd=self._cost(usage),
+                cache=self.cache,
+                request_body=redact(request_body, body_chars) if request_body else None,
+                reply_text=redact(reply, body_chars) if reply else None,
+                is_truncated=max(len(request_body or ""), len(self._reply)) >= body_chars > 0,
+            ),
+        )
+
+    def _cost(self, usage: Usage | None) -> int:
+        if usage is None or self._deployment is None or self.cache is not None:
+            return 0
+        price = self._book.prices.price_of(self._deployment)
+        return 0 if price is None else cost_microusd(price, usage)
+
+    def _give_back(self, *, tokens: int, requests: int = 1) -> None:
+        """Correct what was taken to what was used, and let others run."""
+        grant, self._grant = self._grant, None
+        if grant is None:
+            return
+        actual = {}
+        for standing in grant.standings:
+            name = standing.ask.name
+            if name.endswith(":tokens"):
+                actual[name] = tokens
+            elif name.endswith(":requests") and requests != 1:
+                actual[name] = requests
+        if actual or grant.leased:
+            self._book.do_later(self._return(grant, actual))
+
+    async def _return(self, grant: Grant, actual: dict[str, int]) -> None:
+        if actual:
+            await self._book.counters.settle(grant, actual)
+        if grant.leased:
+            await self._book.counters.release(grant)
+
+    def _elapsed_ms(self) -> int:
+        return round((time.perf_counter() - self._began_s) * 1000)
+
+
+def _expected(demand: Demand) -> int:
+    completion = demand.completion_tokens
+    return demand.prompt_tokens + (DEFAULT_COMPLETION_TOKENS if completion is None else completion)
+
+
+def _headers_of(grant: Grant) -> Iterator[tuple[str, str]]:
+    """Where the key stands, as OpenAI tells it; what limits all keys together is nobody's own."""
+    for standing in grant.standings:
+        scope, _, kind = standing.ask.name.rpartition(":")
+        if kind in ("requests", "tokens") and scope != "all":
+            yield f"x-ratelimit-limit-{kind}", str(standing.ask.limit)
+            yield f"x-ratelimit-remaining-{kind}", str(standing.remaining)
+            yield f"x-ratelimit-reset-{kind}", duration_to_wire(standing.reset_s)
+
+
+def _refusal(grant: Grant, headers: dict[str, str]) -> RateLimitExceeded:
+    """The error for what was refused."""
+    ask = grant.refused
+    assert ask is not None, "a grant that is not granted was refused"  # noqa: S101
+    kind = ask.name.rpartition(":")[2]
+    what = {
+        "requests": f"{ask.limit} requests per minute",
+        "tokens": f"{ask.limit} tokens per minute",
+        "running": f"{ask.limit} requests at the same time",
+    }[kind]
+    whose = "this gateway" if ask.name.startswith("all:") else "this API key"
+    if grant.retry_after_s is None:
+        advice = f"This request alone needs {ask.amount}: make it smaller."
+    else:
+        advice = f"Try again in {max(round(grant.retry_after_s + 0.5), 1)} s."
+    error = TokenLimitExceeded if kind == "tokens" else RateLimitExceeded
+    return error(
+        f"Rate limit reached: {what} for {whose}. {advice}",
+        retry_after_s=grant.retry_after_s,
+        limit_headers=headers,
+    )

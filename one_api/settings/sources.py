@@ -1,0 +1,53 @@
+"""Where settings come from: the environment, and the file that adds to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from dotenv import dotenv_values
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: The file that adds to the environment, in the directory the gateway is started from.
+ENV_FILE = ".env"
+
+Source = Literal["environment", ".env", "default"]
+
+
+class Section(BaseSettings):
+    """Settings that belong together; each field is read from the variable of its name."""
+
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+
+def environment() -> dict[str, str]:
+    """The variables that adapters read their settings from: the environment over `.env`."""
+    file = {key: value for key, value in dotenv_values(ENV_FILE).items() if value is not None}
+    # An empty variable is an absent one, as it is for `Settings`.
+    return {**file, **{name: value for name, value in os.environ.items() if value}}
+
+
+def sources_of(names: Iterable[str]) -> dict[str, Source]:
+    """Where the variable of each of `names` has its value from."""
+    file = dotenv_values(ENV_FILE)
+
+    def source(name: str) -> Source:
+        if os.environ.get(name):
+            return "environment"
+        return ".env" if file.get(name) else "default"
+
+    return {name: source(name) for name in names}
+
+
+def export_tiktoken_cache_dir(directory: Path) -> None:
+    """Let tiktoken, which reads the environment itself, look in `directory` too."""
+    os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(directory))
