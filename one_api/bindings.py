@@ -33,7 +33,9 @@ class Bindings:
         found = _ID.search(data, 0, SNIFFED_BYTES)
         if found is None:
             return False
-        self._by_id[found[1].decode()] = deployment
+        id_ = found[1].decode()
+        self._by_id[id_] = deployment
+        self._by_id.move_to_end(id_)
         if len(self._by_id) > self._limit:
             self._by_id.popitem(last=False)
         return True

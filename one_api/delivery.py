@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from one_api.errors import GatewayError, UpstreamError, UpstreamTimeout
+from one_api.events import KeepAlive
 from one_api.linger import next_event
 from one_api.reply import ReplyBody, ReplyStream
 
@@ -221,6 +222,8 @@ class Delivery:
                 raise
             if not coming.done():
                 answer.events = _resumed(coming, answer.events)
+                # Begun here: closing a generator that never ran would leave the events open.
+                await anext(answer.events)
                 break
             try:
                 held += reply.take(coming.result())
@@ -347,9 +350,10 @@ async def _commit(reply: ReplyStream, answer: Answer) -> bytes:
 async def _resumed(
     coming: asyncio.Future[Event], events: AsyncGenerator[Event, None]
 ) -> AsyncGenerator[Event, None]:
-    """`events`, the next of which is on its way already."""
+    """`events`, the next of which is on its way already; before all, a sign of life."""
     async with aclosing(events):
         try:
+            yield KeepAlive()
             yield await coming
         except StopAsyncIteration:
             return

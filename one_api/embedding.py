@@ -23,6 +23,7 @@ from one_api.errors import (
     UpstreamTimeout,
 )
 from one_api.events import Usage
+from one_api.failover import Terms
 from one_api.policy.demand import Demand
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Embedder:
             tokens = await self._count(request, "")
             return Demand(prompt_tokens=tokens, completion_tokens=0)
 
-        return await self._failover.run(deployments, ask, context, measure=measure)
+        return await self._failover.run(deployments, ask, context, Terms(measure=measure))
 
     async def _attempt(self, request: EmbeddingRequest, attempt: Attempt) -> EmbeddingsReply:
         deployment, timeouts = attempt.deployment, attempt.timeouts

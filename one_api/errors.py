@@ -7,7 +7,8 @@
     │   ├── RequestTimedOut         408  the body did not arrive in time
     │   ├── Conflict                409  the request collides with another one
     │   ├── RequestTooLarge         413  the body is over the byte limit
-    │   └── UnsupportedMediaType    415  the body is not JSON, or is compressed
+    │   ├── UnsupportedMediaType    415  the body is not JSON, or is compressed
+    │   └── IdempotencyMismatch     422  another request came under the same Idempotency-Key
     ├── AuthenticationFailed        401  missing or wrong API key
     ├── PermissionDenied            403  the API key may not do this
     ├── NotFound                    404  no such path
@@ -40,27 +41,16 @@ nothing else in the code base asks for the class of an error.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, TypedDict
 
 from typing_extensions import override
 
+from one_api.redaction import redact
+
 #: Longest wait ever asked of a client, in seconds: the OpenAI SDK gives up above 120 s and the
 #: Anthropic SDK sleeps for whatever it is told.
 MAX_RETRY_AFTER_S = 60.0
-MAX_MESSAGE_CHARS = 2_000
-
-#: Keys by the prefixes that providers give them, and bearer tokens. Where the prefix is also the
-#: beginning of words ("key-value", "Bearer token"), only what holds a digit or is long counts.
-_SECRET = re.compile(
-    r"\b(?:sk|xai|nvapi|pplx)-[\w*.\-]{6,}"
-    r"|\b(?:pk|rk|key)-(?=[\w*.\-]*[\d*])[\w*.\-]{6,}"
-    r"|\b(?:gsk|hf|r8|fw)_\w{16,}"
-    r"|\bAIza[\w\-]{20,}"
-    r"|\bBearer\s+(?=[^\s\"',;<>]*\d|[^\s\"',;<>]{20})[^\s\"',;<>]+",
-    re.I,
-)
 
 
 class ErrorDetail(TypedDict):
@@ -197,6 +187,13 @@ class UnsupportedMediaType(InvalidRequest):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class IdempotencyMismatch(InvalidRequest):
+    """Another request was sent under the same Idempotency-Key before."""
+
+    status = 422
+    code = "idempotency_key_reused"
 
 
 class AuthenticationFailed(GatewayError):
@@ -395,9 +392,3 @@ class ConfigurationError(Exception):
         self.problem = problem
         self.expected = expected
         super().__init__(f"{variable}: {problem}" + (f"; expected {expected}" if expected else ""))
-
-
-def redact(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
-    """`text` without anything that looks like a key, and no longer than `max_chars`."""
-    clean = _SECRET.sub("[redacted]", text)
-    return clean if len(clean) <= max_chars else clean[: max_chars - 1] + "…"

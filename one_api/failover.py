@@ -101,6 +101,24 @@ class Attempt:
             self.trial.fail(error)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a request is like, for whoever has it answered.
+
+    One that is not `is_replayable` has a body that cannot be sent twice, and is sent once; where
+    it not `may_repeat`, each deployment is asked once. `measure` tells what it will use; without
+    it nothing is charged.
+    """
+
+    is_stream: bool = False
+    is_replayable: bool = True
+    may_repeat: bool = True
+    measure: Measure | None = None
+
+
+ANY_TERMS = Terms()
+
+
 class Failover:
     """Has requests answered by the first deployment of their model that can."""
 
@@ -152,24 +170,17 @@ class Failover:
         deployments: Sequence[Deployment],
         ask: Callable[[Attempt], Awaitable[Reply]],
         context: RequestContext,
-        *,
-        is_stream: bool = False,
-        is_replayable: bool = True,
-        may_repeat: bool = True,
-        measure: Measure | None = None,
+        terms: Terms = ANY_TERMS,
     ) -> Reply:
         """What `ask` gives for the first deployment that commits.
 
         At most `max_attempts` are asked, the same one again only when no other is left and the
-        error says that it may be, and `may_repeat`; one, when the request's body cannot be sent
-        twice. `measure` tells what the request's account is asked for before all.
+        error says that it may be. The request's account is asked for what it needs before all.
         Raises: the last error; a deployment's refusal before anything was sent, where all refuse.
         """
-        if context.account is not None and measure is not None:
-            deployments = await context.account.admit(deployments, measure)
-        limit = max(self._attempts_left(context), 1) if is_replayable else 1
-        walk = self._walk(deployments, context, limit, is_stream=is_stream)
-        walk.may_repeat = may_repeat
+        if context.account is not None and terms.measure is not None:
+            deployments = await context.account.admit(deployments, terms.measure)
+        walk = self._walk(deployments, context, terms)
         budget = self.router.retry_budget
         budget.enter()
         try:
@@ -191,16 +202,15 @@ class Failover:
         self,
         deployments: Sequence[Deployment],
         context: RequestContext,
-        limit: int,
-        *,
-        is_stream: bool,
+        terms: Terms,
     ) -> _Walk:
         tried = {record.deployment for record in context.attempts}
         untried = [one for one in deployments if one.name not in tried] if tried else deployments
         plan = self.router.plan(
             untried or deployments, affinity=context.affinity, strategy=context.strategy
         )
-        return _Walk(self.router, plan, context, limit, self._random, is_stream=is_stream)
+        limit = max(self._attempts_left(context), 1) if terms.is_replayable else 1
+        return _Walk(self.router, plan, context, terms, limit, self._random)
 
 
 def _require_allowed(model: str, account: Account | None) -> None:
@@ -230,12 +240,11 @@ class _Walk:
         router: Router,
         plan: Plan,
         context: RequestContext,
+        terms: Terms,
         limit: int,
         random: Random,
-        *,
-        is_stream: bool,
     ) -> None:
-        self._is_stream = is_stream
+        self._terms = terms
         self._router = router
         self._plan = plan
         self._is_last_resort = plan.is_last_resort
@@ -245,8 +254,6 @@ class _Walk:
         self._random = random
         self._queue = deque(plan.deployments)
         self._repeats: deque[Deployment] = deque()
-        #: Whether one may be asked again, where no other one is left.
-        self.may_repeat = True
         self._pauses = 0
         self._failure: GatewayError | None = None
         self._refusal: GatewayError | None = None
@@ -302,7 +309,7 @@ class _Walk:
             trial=trial,
             context=context,
             others=tuple(self._queue),
-            is_stream=self._is_stream,
+            is_stream=self._terms.is_stream,
         )
         try:
             reply = await ask(attempt)
@@ -324,7 +331,7 @@ class _Walk:
 
     def _timeouts(self, deployment: Deployment, *, has_other: bool) -> Timeouts:
         timeouts = self._router.timeouts(deployment, has_other=has_other)
-        if self._is_stream and timeouts.total_s < deployment.timeouts.total_s:
+        if self._terms.is_stream and timeouts.total_s < deployment.timeouts.total_s:
             # How long a stream may take depends on no other deployment: it is not asked again.
             timeouts = replace(timeouts, total_s=deployment.timeouts.total_s)
         deadline = self._context.deadline
@@ -344,7 +351,7 @@ class _Walk:
                 raise exc
         elif not exc.retryable and not (exc.names_unknown_model and deployment.is_guess):
             raise exc
-        if exc.repeatable and self.may_repeat:
+        if exc.repeatable and self._terms.may_repeat:
             self._repeats.append(deployment)
         if self._is_too_late():
             raise exc

@@ -22,6 +22,8 @@ from one_api.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from one_api.failover import Terms
+from one_api.policy.demand import Demand
 
 if TYPE_CHECKING:
     from one_api.adapter.http import WireReply, WireRequest
@@ -58,6 +60,12 @@ class ClientRequest:
     is_stream: bool = False
     is_replayable: bool = True
     bound_to: str | None = None
+
+    async def measure(self) -> Demand:
+        """A token for every four bytes of its body; what it will bring forth nobody knows."""
+        body = self.for_model(None).body if self.is_replayable else None
+        size = len(body) if isinstance(body, bytes) else 0
+        return Demand(prompt_tokens=size // 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +121,12 @@ class Forwarder:
                 able,
                 ask,
                 context,
-                is_stream=request.is_stream,
-                is_replayable=request.is_replayable,
-                may_repeat=not is_translatable,
+                Terms(
+                    is_stream=request.is_stream,
+                    is_replayable=request.is_replayable,
+                    may_repeat=not is_translatable,
+                    measure=request.measure,
+                ),
             )
         except GatewayError as exc:
             if is_translatable and exc.retryable and self._failover.has_attempts_left(context):

@@ -29,7 +29,7 @@ from one_api.delivery import (
     adapter_failed,
 )
 from one_api.errors import GatewayError, InvalidRequest
-from one_api.failover import Attempt, AttemptRecord, Failover, RequestContext
+from one_api.failover import Attempt, AttemptRecord, Failover, RequestContext, Terms
 from one_api.fanout import MAX_REPLIES, fan_out
 from one_api.policy.demand import Demand
 from one_api.stopping import enforce_stops, read_relayed
@@ -112,13 +112,7 @@ class Gateway:
                 answer = self._ask_chat(request, dialect, attempt, adapter)
                 return await self._delivery.deliver(answer)
 
-        return await self._failover.run(
-            deployments,
-            ask,
-            context,
-            is_stream=request.wants_stream,
-            measure=partial(self._measure, request),
-        )
+        return await self._failover.run(deployments, ask, context, self._terms(request))
 
     async def complete(
         self, request: CompletionRequest, context: RequestContext
@@ -135,17 +129,14 @@ class Gateway:
                 answer = self._ask_completion(request, attempt, adapter)
                 return await self._delivery.deliver(answer)
 
-        return await self._failover.run(
-            deployments,
-            ask,
-            context,
-            is_stream=request.wants_stream,
-            measure=partial(self._measure, request),
-        )
+        return await self._failover.run(deployments, ask, context, self._terms(request))
 
     async def close(self) -> None:
         """Wait for what is still to be settled of streams whose clients have gone."""
         await self._delivery.close()
+
+    def _terms(self, request: AnyRequest) -> Terms:
+        return Terms(is_stream=request.wants_stream, measure=partial(self._measure, request))
 
     async def _measure(self, request: AnyRequest) -> Demand:
         """What `request` may use at most, by our own count."""

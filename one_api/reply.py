@@ -86,7 +86,7 @@ class ReplyStream:
         return source is not None and source.is_done
 
     def has_finished(self, choices: int) -> bool:
-        """Whether all choices have a finish reason; told of relayed replies, others end themselves."""
+        """Whether all choices have a finish reason; told of relayed replies only."""
         source = self._relay or self._reader
         return source is not None and source.has_finished(choices)
 

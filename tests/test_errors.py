@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from one_api import errors
 from one_api.errors import (
-    MAX_MESSAGE_CHARS,
     MAX_RETRY_AFTER_S,
     AuthenticationFailed,
     ConfigurationError,
@@ -19,8 +18,8 @@ from one_api.errors import (
     MethodNotAllowed,
     RateLimitExceeded,
     UpstreamServerError,
-    redact,
 )
+from one_api.redaction import MAX_MESSAGE_CHARS, redact
 
 ERROR_CLASSES = [
     value
@@ -38,6 +37,7 @@ WIRE = {
     "Conflict": (409, "invalid_request_error", "conflict", True),
     "RequestTooLarge": (413, "invalid_request_error", "request_too_large", False),
     "UnsupportedMediaType": (415, "invalid_request_error", "unsupported_media_type", False),
+    "IdempotencyMismatch": (422, "invalid_request_error", "idempotency_key_reused", False),
     "AuthenticationFailed": (401, "invalid_request_error", "invalid_api_key", False),
     "PermissionDenied": (403, "invalid_request_error", "permission_denied", False),
     "NotFound": (404, "invalid_request_error", "not_found", False),

@@ -28,7 +28,7 @@ from one_api.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from one_api.failover import Attempt, AttemptRecord, Failover, RequestContext
+from one_api.failover import Attempt, AttemptRecord, Failover, RequestContext, Terms
 from one_api.registry import ModelRegistry
 from one_api.routing import Router
 
@@ -294,7 +294,7 @@ class TestPatience:
 
     async def test_the_whole_of_a_stream_may_take_long_in_any_case(self) -> None:
         providers = Providers()
-        await failover().run(POOL, providers.ask, RequestContext(), is_stream=True)
+        await failover().run(POOL, providers.ask, RequestContext(), Terms(is_stream=True))
         assert (5, 600) == (
             providers.attempts[0].timeouts.first_content_s,
             providers.attempts[0].timeouts.total_s,
@@ -349,7 +349,7 @@ class TestEnds:
 async def test_a_body_that_cannot_be_sent_twice_is_sent_once() -> None:
     providers = Providers(a=[UpstreamServerError("a")])
     with pytest.raises(UpstreamServerError):
-        await failover().run(POOL, providers.ask, RequestContext(), is_replayable=False)
+        await failover().run(POOL, providers.ask, RequestContext(), Terms(is_replayable=False))
     assert ["a"] == providers.asked
 
 

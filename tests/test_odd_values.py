@@ -19,7 +19,8 @@ from one_api.adapter import (
     normalise_base_url,
     parse_retry_after_s,
 )
-from one_api.errors import AuthenticationFailed, GatewayError, redact
+from one_api.errors import AuthenticationFailed, GatewayError
+from one_api.redaction import redact
 from tests.schemas.wire import chat, refusal
 
 

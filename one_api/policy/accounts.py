@@ -23,11 +23,11 @@ from one_api.errors import (
     PermissionDenied,
     RateLimitExceeded,
     TokenLimitExceeded,
-    redact,
 )
 from one_api.policy.auth import NO_KEY_LIMITS, ApiKey, KeyLimits
 from one_api.policy.demand import Demand, Measure
 from one_api.policy.prices import PriceTable, cost_microusd, worst_case_microusd
+from one_api.redaction import redact
 from one_api.storage.entries import BudgetCap, Reservation, Settlement, TokenCounts
 from one_api.storage.ledger import Ledger
 

@@ -13,7 +13,8 @@ from typing import TypeVar
 import yaml
 from pydantic import SecretStr
 
-from one_api.errors import ConfigurationError, redact
+from one_api.errors import ConfigurationError
+from one_api.redaction import redact
 from one_api.upstreams_file.source import MAX_DEPTH, MAX_NODES, wrong
 from one_api.upstreams_file.variables import WrongReferenceError, fill_in, has_references
 

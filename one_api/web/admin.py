@@ -1,4 +1,4 @@
-"""What the operator sees and does at run time: deployments, upstreams, routes, reloading."""
+"""What the operator sees and does at run time, below `/admin`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from one_api.errors import ConfigurationError, InvalidRequest
 from one_api.registry import ModelRegistry
 from one_api.routing import Router
 from one_api.schemas import JsonObject
+from one_api.web.admin_keys import add_key_routes
+from one_api.web.admin_requests import add_request_routes
+from one_api.web.admin_usage import add_usage_route
+from one_api.web.admin_values import Stores, forbid_storing, list_response
 from one_api.web.guard import ADMIN
 from one_api.web.responses import json_response
 
@@ -89,17 +93,27 @@ async def explain_route(registry: ModelRegistry, router: Router, model: str) -> 
     return steps
 
 
-def admin_blueprint(registry: ModelRegistry, router: Router, reload: Reload) -> flask.Blueprint:
-    """What is below `/admin`; the guard lets nobody but the operator in."""
+def admin_blueprint(
+    registry: ModelRegistry, router: Router, reload: Reload, stores: Stores | None = None
+) -> flask.Blueprint:
+    """What is below `/admin`; the guard lets nobody but the operator in.
+
+    `stores` is looked at anew for each request.
+    """
     blueprint = flask.Blueprint(ADMIN, __name__, url_prefix="/admin")
+    blueprint.after_request(forbid_storing)
+    stores = Stores() if stores is None else stores
+    add_key_routes(blueprint, stores)
+    add_request_routes(blueprint, stores)
+    add_usage_route(blueprint, stores)
 
     @blueprint.get("/deployments")
     async def deployments() -> flask.Response:
-        return _list(await _deployments(registry, router))
+        return list_response(await _deployments(registry, router))
 
     @blueprint.get("/upstreams")
     def upstreams() -> flask.Response:
-        return _list([asdict(status) for status in registry.describe_upstreams()])
+        return list_response([asdict(status) for status in registry.describe_upstreams()])
 
     @blueprint.get("/route")
     async def route() -> flask.Response:
@@ -110,7 +124,8 @@ def admin_blueprint(registry: ModelRegistry, router: Router, reload: Reload) -> 
                 param="model",
                 code="missing_required_parameter",
             )
-        return _list([step.to_wire() for step in await explain_route(registry, router, model)])
+        steps = await explain_route(registry, router, model)
+        return list_response([step.to_wire() for step in steps])
 
     @blueprint.post("/reload")
     async def reload_everything() -> flask.Response:
@@ -142,10 +157,6 @@ async def _deployments(registry: ModelRegistry, router: Router) -> list[JsonObje
         }
         for deployment, state in zip(known.values(), router.states(known.values()), strict=True)
     ]
-
-
-def _list(data: list[JsonObject]) -> flask.Response:
-    return json_response({"object": "list", "data": data})
 
 
 def _amount(amount: object) -> str | None:

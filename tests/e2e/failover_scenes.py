@@ -30,6 +30,8 @@ from tests.scripted_upstream import (
     RecordedRequest,
     Reply,
     ScriptedUpstream,
+    anthropic_events,
+    anthropic_frames,
     models_reply,
     openai_chunks,
     openai_completion,
@@ -186,9 +188,11 @@ def begun(*words: str) -> list[bytes]:
     return openai_frames(chunks[: 1 + len(words)], done=False)
 
 
-def ended(answer: Said = HELLO) -> list[bytes]:
-    """The events of a stream after its last word."""
-    return openai_frames(openai_chunks(answer))[1 + len(answer.words) :]
+def anthropic_begun(*words: str) -> list[bytes]:
+    """The events of a message up to the last of `words`."""
+    events = anthropic_events(Said(words=words))
+    stops_at = [event["type"] for event in events].index("content_block_stop")
+    return anthropic_frames(events[:stops_at])
 
 
 def text_of(answer: Answer) -> str:

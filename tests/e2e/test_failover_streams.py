@@ -11,6 +11,7 @@ from one_api.tokens import estimate
 from tests.e2e.failover_scenes import (
     PAIR,
     answer_of,
+    anthropic_begun,
     attempts,
     begun,
     ends_in_error,
@@ -33,7 +34,6 @@ from tests.scripted_upstream import (
     Step,
     TokenCount,
     anthropic_error,
-    anthropic_events,
     anthropic_frames,
     anthropic_stream,
     openai_stream,
@@ -68,13 +68,6 @@ class Kind:
     def cut(self, *words: str, by: Sequence[bytes | Step] = (Reset(),)) -> Reply:
         """A stream that breaks after `words`."""
         return sse_reply([*self.begun(*words), *by])
-
-
-def anthropic_begun(*words: str) -> list[bytes]:
-    """The events of a message up to the last of `words`."""
-    events = anthropic_events(Said(words=words))
-    stops_at = [event["type"] for event in events].index("content_block_stop")
-    return anthropic_frames(events[:stops_at])
 
 
 KINDS = {

@@ -230,7 +230,8 @@ FIELDS = st.sampled_from(
     [
         *("authorization", "groups", "aliases", "upstreams", "name", "adapter", "sk", "endpoint"),
         *("timeout", "timeouts", "options", "models", "model_map", "group", "weight", "order"),
-        *("limits", "price", "context_window", "on_hang_up", "input", "output", "total", "strategy", "connect"),
+        *("limits", "price", "context_window", "on_hang_up", "input", "output"),
+        *("total", "strategy", "connect"),
     ]
 )
 SCALARS = (

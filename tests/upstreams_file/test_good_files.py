@@ -162,7 +162,7 @@ def test_the_full_form_says_everything(tmp_path: Path) -> None:
                     "*": Price(input_usd=Decimal(0), output_usd=Decimal(0)),
                 },
                 context_windows={"a": 1_000, "*": 2_000},
-                line=25,
+                line=26,
             ),
         ),
         path=tmp_path / "upstreams.yaml",

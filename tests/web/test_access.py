@@ -43,7 +43,8 @@ class TestAccess:
         open_to_all = {
             endpoint
             for endpoint, method, path in requests_for(app)
-            if method != "OPTIONS" and client.open(path, method=method).status_code not in (401, 403)
+            if method != "OPTIONS"
+            and client.open(path, method=method).status_code not in (401, 403)
         }
 
         assert PUBLIC == open_to_all

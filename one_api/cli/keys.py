@@ -1,0 +1,180 @@
+"""`one-api keys`: the keys in the database, by which clients call."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import click
+import orjson
+from typing_extensions import override
+
+from one_api.cli.printing import dollars, instant, number, print_table, printable
+from one_api.cli.stores import with_database
+from one_api.settings import Settings
+from one_api.storage import Database
+from one_api.storage.keys import MAX_LISTED, KeySpec, KeyStore, StoredKey
+from one_api.storage.secret import key_secret
+from one_api.web.admin_keys import MAX_AMOUNT, MAX_NAME_CHARS, key_to_wire
+
+T = TypeVar("T")
+
+_HEAD = "ID STATE NAME OWNER MODELS REQ/MIN TOK/MIN AT-ONCE DAY-USD MONTH-USD TOTAL-USD EXPIRES"
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SPAN = re.compile(r"([0-9]{1,6})([smhdw])")
+_AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
+_MICROUSD = 1_000_000
+
+
+class _Span(click.ParamType[int]):
+    """A time from now on, such as 12h or 30d, in milliseconds."""
+
+    name = "span"
+
+    @override
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        span = _SPAN.fullmatch(str(value))
+        if span is None or int(span[1]) == 0:
+            self.fail("a number and a unit are needed, such as 90m, 12h, 30d or 8w", param, ctx)
+        return int(span[1]) * _UNITS_S[span[2]] * 1000
+
+
+class _Dollars(click.ParamType[int]):
+    """An amount of US dollars, in micro-dollars."""
+
+    name = "usd"
+
+    @override
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if _AMOUNT.fullmatch(str(value)) is None:
+            self.fail("an amount such as 1.50, with six decimals at most, is needed", param, ctx)
+        return int(Decimal(str(value)) * _MICROUSD)
+
+
+class _Text(click.ParamType[str]):
+    """Text of one line."""
+
+    name = "text"
+
+    @override
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        text = str(value)
+        if not text.strip() or len(text) > MAX_NAME_CHARS or printable(text) != text:
+            self.fail(
+                f"1 to {MAX_NAME_CHARS} characters are needed, and no control characters",
+                param,
+                ctx,
+            )
+        return text
+
+
+_COUNT = click.IntRange(1, MAX_AMOUNT)
+
+
+@click.group()
+def keys() -> None:
+    """Make, list and revoke the keys that the database keeps."""
+
+
+@keys.command()
+@click.option("--name", type=_Text(), required=True, help="Whom or what the key is for.")
+@click.option("--owner", type=_Text(), help="Who answers for it.")
+@click.option("--tag", "tags", type=_Text(), multiple=True, help="May be given several times.")
+@click.option("--expires-in", "expires_in_ms", type=_Span(), help="90m, 12h, 30d, 8w.")
+@click.option("--model", "models", type=_Text(), multiple=True, help="Allowed name or pattern.")
+@click.option("--requests-per-minute", type=_COUNT)
+@click.option("--tokens-per-minute", type=_COUNT)
+@click.option("--concurrent", "concurrent_requests", type=_COUNT, help="Requests at once.")
+@click.option("--budget-day-usd", "budget_day_microusd", type=_Dollars(), help="Per UTC day.")
+@click.option("--budget-month-usd", "budget_month_microusd", type=_Dollars())
+@click.option("--budget-total-usd", "budget_total_microusd", type=_Dollars())
+@click.option("--max-tokens", type=_COUNT, help="Completion limit of one request.")
+@click.option("--may-route", is_flag=True, help="Allow x-one-api-* headers that steer routing.")
+def create(
+    expires_in_ms: int | None,
+    owner: str | None,
+    models: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Make a key and print it, once."""
+    now_ms = time.time_ns() // 1_000_000
+    spec = KeySpec(
+        owner=owner or "",
+        models=models or None,
+        expires_ms=None if expires_in_ms is None else now_ms + expires_in_ms,
+        **given,
+    )
+    plaintext, stored = _with_keys(lambda store: store.create(spec))
+    _print_once(plaintext, stored.id)
+
+
+@keys.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_keys(as_json: bool) -> None:
+    """List all keys, oldest first; the keys themselves nobody has."""
+    found = _with_keys(_all_keys)
+    if as_json:
+        for key in found:
+            click.echo(orjson.dumps(key_to_wire(key)))
+    else:
+        now_ms = time.time_ns() // 1_000_000
+        print_table(_HEAD.split(), [_row(key, now_ms) for key in found])
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+def revoke(key_id: str) -> None:
+    """Let the key with this ID open nothing any more."""
+    revoked = _with_keys(lambda store: store.revoke(key_id))
+    click.echo(f"{revoked.id} is revoked since {instant(revoked.revoked_ms)}.")
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+def rotate(key_id: str) -> None:
+    """Give the key with this ID new characters; with the old ones nobody gets in any more."""
+    _print_once(_with_keys(lambda store: store.rotate(key_id)), key_id)
+
+
+def _print_once(plaintext: str, key_id: str) -> None:
+    # On its own on the standard output, for scripts.
+    click.echo(plaintext)
+    click.echo(f"This is {key_id}. Keep it: it is not shown again.", err=True)
+
+
+def _with_keys(work: Callable[[KeyStore], Awaitable[T]]) -> T:
+    settings = Settings.load()
+    configured = settings.key_secret.get_secret_value() if settings.key_secret else None
+
+    async def prepared(database: Database) -> T:
+        return await work(KeyStore(database, await key_secret(database, configured)))
+
+    return with_database(settings, prepared)
+
+
+async def _all_keys(store: KeyStore) -> list[StoredKey]:
+    found: list[StoredKey] = []
+    while page := await store.list(MAX_LISTED, after=found[-1].id if found else None):
+        found += page
+    return found
+
+
+def _row(key: StoredKey, now_ms: int) -> tuple[str, ...]:
+    state = "good" if key.is_good_at(now_ms) else "expired"
+    return (
+        key.id,
+        state if key.revoked_ms is None else "revoked",
+        key.name,
+        key.owner or "-",
+        "all" if key.models is None else ",".join(key.models),
+        number(key.requests_per_minute),
+        number(key.tokens_per_minute),
+        number(key.concurrent_requests),
+        dollars(key.budget_day_microusd),
+        dollars(key.budget_month_microusd),
+        dollars(key.budget_total_microusd),
+        instant(key.expires_ms),
+    )

@@ -1,0 +1,119 @@
+"""`one-api serve`."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from one_api._version import __version__
+from one_api.app import create_asgi_app
+from one_api.cli.registries import has_keys_in_file, registry_to_serve, upstreams_option
+from one_api.registry import ModelRegistry
+from one_api.runtime.asgi import ASGIBridge
+from one_api.runtime.server import serve as serve_forever
+from one_api.runtime.server import tune_garbage_collector
+from one_api.settings import Settings
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+def _configure_logging(settings: Settings) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if settings.debug else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+def _load_worker(settings: Settings) -> ASGIBridge:
+    """What each server process runs."""
+    _configure_logging(settings)
+    app = create_asgi_app(settings)
+    tune_garbage_collector()
+    return app
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=int, help="Port to listen on.")
+@click.option("--addr", metavar="HOST:PORT", help="Both at once.")
+@click.option("--workers", type=int, help="Server processes.")
+@click.option("--no-auth", is_flag=True, default=None, help="Let everybody in, without API keys.")
+@upstreams_option
+@click.option("--reload", is_flag=True, help="Restart when the code changes (development).")
+def serve(addr: str | None, reload: bool, **given: Any) -> None:
+    """Serve the gateway until told to stop."""
+    if reload and find_spec("watchfiles") is None:
+        raise click.UsageError("--reload needs an extra: pip install 'one-api-gateway[reload]'")
+    if addr is not None:
+        if given["host"] is not None or given["port"] is not None:
+            raise click.UsageError("--addr stands for --host and --port: give one or the other")
+        given["host"], given["port"] = _split_address(addr)
+    settings = Settings.load(**given)
+    _configure_logging(settings)
+    registry = registry_to_serve(settings)
+    click.echo(_banner(settings, registry))
+    serve_forever(
+        functools.partial(_load_worker, settings),
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        drain_timeout_s=settings.drain_timeout_s,
+        reload_paths=(_PACKAGE,) if reload else (),
+    )
+
+
+def _split_address(address: str) -> tuple[str, int]:
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        raise click.UsageError(f"--addr needs HOST:PORT, such as 127.0.0.1:8000, not {address!r}")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _banner(settings: Settings, registry: ModelRegistry) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base = f"http://{host}:{settings.port}{settings.api_prefix}"
+    lines = [f"one_api {__version__} serves {base}", ""]
+    for entry in registry.entries:
+        told = f"{entry.state}: {entry.reason}" if entry.reason else entry.state
+        lines.append(f"  {entry.name:<10} {told}")
+    if settings.upstreams_file is not None:
+        count = len(registry.describe_upstreams())
+        lines.append(f"  {'upstreams':<10} {count} in {settings.upstreams_file}")
+    lines += ["", *_warnings(settings)]
+    has_keys = bool(settings.api_keys) or has_keys_in_file(registry)
+    if not has_keys:
+        reach = "this machine" if settings.is_loopback else "EVERYBODY (--no-auth)"
+        lines.append(f"No API_KEYS are set: open to {reach}.")
+    key = " -H 'Authorization: Bearer <key>'" if has_keys else ""
+    lines += [
+        "Try it:",
+        f"  curl {base}/chat/completions{key} -H 'Content-Type: application/json' \\",
+        '    -d \'{"model": "echo", "messages": [{"role": "user", "content": "Hello"}]}\'',
+    ]
+    return "\n".join(lines)
+
+
+def _warnings(settings: Settings) -> list[str]:
+    """What works, and might not be meant."""
+    if settings.workers == 1:
+        return []
+    warnings = []
+    if settings.sqlite_file is not None:
+        warnings.append(
+            f"Warning: {settings.workers} processes take turns to write one SQLite file; "
+            "PostgreSQL (DATABASE_URL) lets them write at once."
+        )
+    if settings.storage_url is not None and settings.redis_url is None:
+        warnings.append(
+            "Warning: without REDIS_URL each process counts the rate limits of stored keys "
+            "for itself; budgets are exact."
+        )
+    return warnings

@@ -1,0 +1,52 @@
+"""The database of the settings, for a command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import click
+
+from one_api.errors import ConfigurationError, GatewayError
+from one_api.settings import Settings
+from one_api.storage import Database
+from one_api.storage.schema import current, upgrade
+
+T = TypeVar("T")
+
+
+def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
+    """What `work` returns for the database; a new one has its tables by then.
+
+    An older one is left to `db upgrade`, or to the next start of a server.
+    Raises: ConfigurationError when nothing is stored; ClickException for what cannot be done.
+    """
+
+    async def prepared(database: Database) -> T:
+        if await current(database) is None:
+            await upgrade(database)
+        return await work(database)
+
+    return with_bare_database(settings, prepared)
+
+
+def with_bare_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
+    """As `with_database`, with the database as it is found."""
+    url = settings.storage_url
+    if url is None:
+        raise ConfigurationError(
+            "DATABASE_URL", "nothing is stored", "sqlite:///FILE or postgresql://..."
+        )
+
+    async def run() -> T:
+        database = await Database.open(url, pool_size=1)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(run())
+    except GatewayError as exc:
+        raise click.ClickException(f"{exc.code}: {exc.message}") from exc

@@ -1,0 +1,317 @@
+"""What tokens cost: a table of prices, and the exact cost of a reply in whole micro-dollars.
+
+The table ships as `prices.yaml` and is overridden by a file of the operator's; docs/prices.md
+describes both. A price in US dollars per million tokens is as many micro-dollars per token.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import yaml
+
+from one_api.catalogue import Pattern
+from one_api.deployment import Deployment, Price
+from one_api.errors import ConfigurationError
+from one_api.events import Usage
+from one_api.redaction import redact
+
+#: More tokens than one reply has of a kind: beyond, a count is an upstream's mistake.
+MAX_TOKENS = 100_000_000
+#: US dollars per million tokens beyond which a price is a mistake of units.
+MAX_PRICE_USD = Decimal(1_000_000)
+
+_MAX_BYTES = 1_000_000
+_FIELDS = ("input", "output", "cached_input", "cache_write", "reasoning", "source")
+_AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,12})?")
+_SHOWN = re.compile(r"[\w./:*@+\-]{1,64}")
+#: The date at the end of a snapshot's name.
+_DATE = re.compile(r"-20[0-9]{2}(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12][0-9]|3[01])$")
+
+
+class PriceTable:
+    """Prices by the names of models: the operator's first, those that ship second."""
+
+    def __init__(self, *lists: Mapping[str, Price]) -> None:
+        """A table of `lists`, of which an earlier one comes before a later one."""
+        self._lists = tuple(_PriceList.of(prices) for prices in lists)
+
+    @classmethod
+    def load(cls, override: Path | None) -> PriceTable:
+        """The table that ships, below the operator's file at `override`. Blocks while it reads.
+
+        Raises: ConfigurationError that names the file, the line and the field.
+        """
+        shipped = resources.files("one_api").joinpath("prices.yaml").read_bytes()
+        lists = [_File("prices.yaml").read(shipped)]
+        if override is not None:
+            lists.insert(0, _File(str(override)).read(_content(override)))
+        return cls(*lists)
+
+    def price_of(self, deployment: Deployment, provider: str | None = None) -> Price | None:
+        """What `deployment` charges; None where nobody said.
+
+        Its own price counts first. Then the model is looked for as `instance/model`, as
+        `provider/model` where the instance's provider is given, and by its bare name: exactly,
+        without the date of a snapshot, and among patterns, those of most letters first. Patterns
+        without a slash are for bare names.
+        """
+        if deployment.price is not None:
+            return deployment.price
+        model = deployment.upstream_model
+        owners = dict.fromkeys(owner for owner in (deployment.adapter, provider) if owner)
+        for prices in self._lists:
+            for owner in (*owners, None):
+                price = prices.find(model, owner)
+                if price is not None:
+                    return price
+        return None
+
+
+def cost_microusd(price: Price, usage: Usage) -> int:
+    """What a reply of `usage` costs: exact, and rounded once, half a micro-dollar upwards.
+
+    Counts out of range are `bounded` first, so that a cost is never negative.
+    """
+    rates = _rates(price)
+    prompt = _clamp(usage.prompt_tokens, MAX_TOKENS)
+    cached = _clamp(usage.cached_tokens, prompt)
+    written = _clamp(usage.cache_write_tokens, prompt - cached)
+    completion = _clamp(usage.completion_tokens, MAX_TOKENS)
+    reasoning = _clamp(usage.reasoning_tokens, completion)
+    return rates.rounded(
+        rates.input * (prompt - cached - written)
+        + rates.cached_input * cached
+        + rates.cache_write * written
+        + rates.output * (completion - reasoning)
+        + rates.reasoning * reasoning
+    )
+
+
+def worst_case_microusd(price: Price, prompt_tokens: int, max_completion_tokens: int) -> int:
+    """The most that a reply to so many tokens, of at most so many, can cost.
+
+    No `cost_microusd` of a usage within the two numbers is higher.
+    """
+    rates = _rates(price)
+    dearest_input = max(rates.input, rates.cached_input, rates.cache_write)
+    return rates.rounded(
+        dearest_input * _clamp(prompt_tokens, MAX_TOKENS)
+        + max(rates.output, rates.reasoning) * _clamp(max_completion_tokens, MAX_TOKENS)
+    )
+
+
+def bounded(
+    usage: Usage,
+    *,
+    max_prompt_tokens: int = MAX_TOKENS,
+    max_completion_tokens: int = MAX_TOKENS,
+) -> Usage:
+    """`usage` with nothing negative, totals within the bounds, and no part above its total."""
+    prompt = _clamp(usage.prompt_tokens, _clamp(max_prompt_tokens, MAX_TOKENS))
+    completion = _clamp(usage.completion_tokens, _clamp(max_completion_tokens, MAX_TOKENS))
+    cached = _clamp(usage.cached_tokens, prompt)
+    return replace(
+        usage,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=cached,
+        cache_write_tokens=_clamp(usage.cache_write_tokens, prompt - cached),
+        reasoning_tokens=_clamp(usage.reasoning_tokens, completion),
+        prompt_audio_tokens=_clamp(usage.prompt_audio_tokens, prompt),
+        completion_audio_tokens=_clamp(usage.completion_audio_tokens, completion),
+        accepted_prediction_tokens=_clamp(usage.accepted_prediction_tokens, completion),
+        rejected_prediction_tokens=_clamp(usage.rejected_prediction_tokens, completion),
+    )
+
+
+def _clamp(count: int, most: int) -> int:
+    return min(max(count, 0), most)
+
+
+class _Rates(NamedTuple):
+    """A price in whole numbers: micro-dollars per `scale` tokens. No digit is lost."""
+
+    scale: int
+    input: int
+    cached_input: int
+    cache_write: int
+    output: int
+    reasoning: int
+
+    def rounded(self, scaled: int) -> int:
+        """Micro-dollars in `scaled`, half a one upwards."""
+        return (2 * scaled + self.scale) // (2 * self.scale)
+
+
+@lru_cache(maxsize=4096)
+def _rates(price: Price) -> _Rates:
+    def own(amount: Decimal | None, default: Decimal) -> Decimal:
+        return default if amount is None else amount
+
+    amounts = (
+        price.input_usd,
+        own(price.cached_input_usd, price.input_usd),
+        own(price.cache_write_usd, price.input_usd),
+        price.output_usd,
+        own(price.reasoning_usd, price.output_usd),
+    )
+    ratios = [amount.as_integer_ratio() for amount in amounts]
+    scale = math.lcm(*(denominator for _, denominator in ratios))
+    return _Rates(scale, *(top * (scale // bottom) for top, bottom in ratios))
+
+
+@dataclass(frozen=True, slots=True)
+class _PriceList:
+    """One file's prices, those of patterns apart: most letters first, then the file's order."""
+
+    exact: Mapping[str, Price]
+    patterns: tuple[tuple[Pattern, Price], ...]
+
+    @classmethod
+    def of(cls, prices: Mapping[str, Price]) -> _PriceList:
+        names = sorted(
+            (name for name in prices if "*" in name),
+            key=lambda name: name.count("*") - len(name),
+        )
+        return cls(
+            exact={name: price for name, price in prices.items() if "*" not in name},
+            patterns=tuple((Pattern(name), prices[name]) for name in names),
+        )
+
+    def find(self, model: str, owner: str | None) -> Price | None:
+        """The price of `model`, where it is `owner`'s or, without one, anybody's."""
+        name = f"{owner}/{model}" if owner else model
+        # A snapshot is a version of the model that its undated name stands for, and is billed
+        # like it unless it has an entry of its own.
+        spellings = dict.fromkeys((name, _DATE.sub("", name)))
+        for spelling in spellings:
+            if spelling in self.exact:
+                return self.exact[spelling]
+        for pattern, price in self.patterns:
+            is_meant = owner is None or "/" in pattern.text
+            if is_meant and any(pattern.matches(spelling) for spelling in spellings):
+                return price
+        return None
+
+
+def _content(path: Path) -> bytes:
+    file = _File(str(path))
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_BYTES + 1)  # one more than allowed: it may have no end
+    except FileNotFoundError:
+        file.refuse("there is no such file")
+    except OSError as exc:
+        file.refuse(f"cannot be read: {exc.strerror or type(exc).__name__}")
+    except ValueError:
+        file.refuse("is not a path")
+    if len(content) > _MAX_BYTES:
+        file.refuse(f"is larger than {_MAX_BYTES:,} bytes")
+    return content
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """Reads one file of prices; what is wrong is told with its line, and never with its value."""
+
+    name: str
+
+    def refuse(self, problem: str, node: yaml.Node | None = None, field: str = "") -> NoReturn:
+        self._refuse_at(
+            node.start_mark if node else None, ": ".join(filter(None, (field, problem)))
+        )
+
+    def _refuse_at(self, mark: yaml.Mark | None, problem: str) -> NoReturn:
+        place = f"{self.name}:{mark.line + 1}" if mark else self.name
+        raise ConfigurationError("PRICES_FILE", f"{place}: {problem}")
+
+    def read(self, content: bytes) -> dict[str, Price]:
+        root = self._root(content)
+        if root is None or root.tag.endswith(":null"):
+            self.refuse("is empty; a mapping of 'prices' is expected")
+        members = self._members(root, "")
+        for name, (key, _) in members.items():
+            if name != "prices":
+                self.refuse("unknown field; 'prices' is expected", key, _shown(name))
+        if "prices" not in members:
+            self.refuse("'prices' is missing", root)
+        models = self._members(members["prices"][1], "prices")
+        return {name: self._price(name, key, node) for name, (key, node) in models.items()}
+
+    def _root(self, content: bytes) -> yaml.Node | None:
+        try:
+            return yaml.compose(content.decode("utf-8-sig"), Loader=yaml.SafeLoader)
+        except UnicodeDecodeError:
+            self.refuse("is not UTF-8 text")
+        except yaml.MarkedYAMLError as exc:
+            self._refuse_at(exc.problem_mark or exc.context_mark, "is not valid YAML")
+        except RecursionError:
+            self.refuse("is nested too deeply")
+        except (yaml.YAMLError, ValueError, OverflowError):
+            # An escape or a version that PyYAML cannot represent, or a control character.
+            self.refuse("is not valid YAML")
+
+    def _members(self, node: yaml.Node, field: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        if not isinstance(node, yaml.MappingNode):
+            self.refuse("must be a mapping", node, field)
+        members: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode) or not key.value:
+                self.refuse("a name must be text", key, field)
+            if key.value in members:
+                self.refuse("is given twice", key, _path(field, key.value))
+            members[key.value] = (key, value)
+        return members
+
+    def _price(self, name: str, key: yaml.Node, node: yaml.Node) -> Price:
+        field = _path("prices", name)
+        if not name.isprintable() or " " in name:
+            self.refuse("must be the name of a model, without white space", key, field)
+        members = self._members(node, field)
+        amounts: dict[str, Decimal] = {}
+        for part, (part_key, value) in members.items():
+            if part not in _FIELDS:
+                self.refuse(
+                    f"unknown field; known are: {', '.join(_FIELDS)}", part_key, _path(field, part)
+                )
+            if part != "source":
+                amounts[part] = self._amount(value, _path(field, part))
+        for part in ("input", "output"):
+            if part not in amounts:
+                self.refuse(f"'{part}' is missing", key, field)
+        return Price(
+            input_usd=amounts["input"],
+            output_usd=amounts["output"],
+            cached_input_usd=amounts.get("cached_input"),
+            cache_write_usd=amounts.get("cache_write"),
+            reasoning_usd=amounts.get("reasoning"),
+        )
+
+    def _amount(self, node: yaml.Node, field: str) -> Decimal:
+        # The text as it stands: YAML would read it as a binary fraction.
+        text = node.value if isinstance(node, yaml.ScalarNode) and node.style is None else ""
+        if _AMOUNT.fullmatch(text) is None or Decimal(text) > MAX_PRICE_USD:
+            self.refuse(
+                "must be a number of US dollars per million tokens, "
+                f"from 0 to {MAX_PRICE_USD:,}, such as 0.25",
+                node,
+                field,
+            )
+        return Decimal(text)
+
+
+def _path(field: str, name: str) -> str:
+    return f"{field}.{_shown(name)}" if field else _shown(name)
+
+
+def _shown(name: str) -> str:
+    return name if _SHOWN.fullmatch(name) and redact(name) == name else "?"
