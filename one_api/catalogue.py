@@ -231,8 +231,11 @@ class Catalogue:
         self, alias: str, targets: tuple[str, ...], aliases: tuple[str, ...]
     ) -> tuple[Deployment, ...]:
         followed = (*aliases, alias)
-        found = [one for target in targets for one in self._resolve(target, followed)]
-        return tuple({one.name: one for one in reversed(found)}.values())[::-1]
+        by_name: dict[str, Deployment] = {}
+        for target in targets:
+            for one in self._resolve(target, followed):
+                by_name.setdefault(one.name, one)
+        return tuple(by_name.values())
 
     def _qualified(self, model_id: str) -> Deployment | None:
         name, _, model = model_id.partition("/")

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from one_api.errors import GatewayError, UpstreamError, UpstreamTimeout
-from one_api.events import KeepAlive
-from one_api.linger import next_event
+from one_api.linger import finish_body, give_up, next_event, resumed
 from one_api.reply import ReplyBody, ReplyStream
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: How long a finished upstream may take to end its body, so that its connection is kept, seconds.
-_LINGER_S = 0.25
 #: The status of a request whose client did not wait for the answer, as nginx has it.
 CLIENT_GONE = 499
 #: How long, and for how many streams at once, a provider is heard out that nobody listens to.
@@ -218,10 +215,10 @@ class Delivery:
             try:
                 await asyncio.wait((coming,), timeout=left_s)
             except asyncio.CancelledError:
-                await _give_up(coming)
+                await give_up(coming)
                 raise
             if not coming.done():
-                answer.events = _resumed(coming, answer.events)
+                answer.events = resumed(coming, answer.events)
                 # Begun here: closing a generator that never ran would leave the events open.
                 await anext(answer.events)
                 break
@@ -244,9 +241,9 @@ class Delivery:
             yield b""
             yield head
             # The first read may have held the whole stream, and nothing may follow it.
-            choices = answer.request.n or 1
+            choices, deadline = answer.request.n or 1, attempt.context.deadline
             while not reply.is_done:
-                event = await next_event(events, reply, choices)
+                event = await next_event(events, reply, choices, deadline)
                 if event is None:
                     break
                 data = reply.take(event)
@@ -275,7 +272,7 @@ class Delivery:
     async def _finish(self, reply: ReplyStream, answer: Answer) -> None:
         """Close what belongs to a stream that was told to its end."""
         if reply.is_done:
-            await _finish_body(answer.events)
+            await finish_body(answer.events)
         await answer.events.aclose()
         if answer.attempt.context.account is not None:
             answer.attempt.context.account.close(200)
@@ -347,29 +344,6 @@ async def _commit(reply: ReplyStream, answer: Answer) -> bytes:
     return head + reply.close()
 
 
-async def _resumed(
-    coming: asyncio.Future[Event], events: AsyncGenerator[Event, None]
-) -> AsyncGenerator[Event, None]:
-    """`events`, the next of which is on its way already; before all, a sign of life."""
-    async with aclosing(events):
-        try:
-            yield KeepAlive()
-            yield await coming
-        except StopAsyncIteration:
-            return
-        finally:
-            await _give_up(coming)
-        async for event in events:
-            yield event
-
-
-async def _give_up(coming: asyncio.Future[Event]) -> None:
-    """End the wait for an event, so that the generator it comes from can be closed."""
-    if not coming.done():
-        coming.cancel()
-        await asyncio.wait((coming,))
-
-
 async def _kept(
     chunks: AsyncGenerator[bytes, None], account: Account
 ) -> AsyncGenerator[bytes, None]:
@@ -391,13 +365,3 @@ async def _drain(reply: ReplyStream, events: AsyncGenerator[Event, None]) -> Non
                     break
     except (TimeoutError, GatewayError):
         pass  # What came until then is charged for.
-
-
-async def _finish_body(events: AsyncGenerator[Event, None]) -> None:
-    """Read the end of an upstream's body after its `[DONE]`: the connection can be used again."""
-    try:
-        async with asyncio.timeout(_LINGER_S):
-            async for _ in events:
-                pass
-    except (TimeoutError, GatewayError):
-        pass  # The answer is complete; only the connection is not kept.

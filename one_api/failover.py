@@ -343,7 +343,7 @@ class _Walk:
 
     def _go_on_or_raise(self, exc: GatewayError, deployment: Deployment) -> None:
         """Raises: `exc` itself when no other deployment can be expected to do better."""
-        if exc is self._refusal:
+        if exc is not self._failure:
             return  # Nothing was sent: another one may know what this one refuses.
         if exc.needs_larger_context:
             self._queue = deque(one for one in self._queue if _is_larger(one, deployment))

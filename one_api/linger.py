@@ -1,13 +1,14 @@
-"""The wait for the end of a reply that has told everything but that it is over."""
+"""The wait for a reply's next event: how long, how it is given up, and what is owed at the end."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Protocol
 
-from one_api.errors import UpstreamDisconnected, UpstreamTimeout
-from one_api.events import Event, Usage
+from one_api.errors import GatewayError, UpstreamDisconnected, UpstreamTimeout
+from one_api.events import Event, KeepAlive, Usage
 
 #: How long a finished reply may take to say that it is over, and to tell its usage, in seconds.
 _END_S, _USAGE_S = 0.25, 2.0
@@ -25,18 +26,71 @@ class Ending(Protocol):
 
 
 async def next_event(
-    events: AsyncGenerator[Event, None], reply: Ending | None, choices: int
+    events: AsyncGenerator[Event, None],
+    reply: Ending | None,
+    choices: int,
+    deadline: float | None = None,
 ) -> Event | None:
     """The next event; None at the end, or when a finished reply owes nothing but its `[DONE]`.
 
+    `deadline` is the client's, in the event loop's time.
+
     Some providers never send it and keep the connection open. Each wait is bounded on its own: a
     timeout around the caller's loop would end whatever else it waits for.
-    Raises: whatever `events` raises before the reply has finished.
+    Raises: whatever `events` raises before the reply has finished; UpstreamTimeout.
     """
     if reply is None or not reply.has_finished(choices):
-        return await anext(events, None)
+        if deadline is None:
+            return await anext(events, None)
+        return await _before(deadline, events)
     try:
         async with asyncio.timeout(_END_S if reply.usage else _USAGE_S):
             return await anext(events, None)
     except (TimeoutError, UpstreamDisconnected, UpstreamTimeout):
         return None  # Only `[DONE]` was lost, or the usage, which is then estimated.
+
+
+async def _before(deadline: float, events: AsyncGenerator[Event, None]) -> Event | None:
+    timeout = asyncio.timeout_at(deadline)
+    try:
+        async with timeout:
+            return await anext(events, None)
+    except TimeoutError as exc:
+        if not timeout.expired():
+            raise
+        raise UpstreamTimeout(
+            "The reply did not end within the time that 'x-request-timeout' allows."
+        ) from exc
+
+
+async def resumed(
+    coming: asyncio.Future[Event], events: AsyncGenerator[Event, None]
+) -> AsyncGenerator[Event, None]:
+    """`events`, the next of which is on its way already; before all, a sign of life."""
+    async with aclosing(events):
+        try:
+            yield KeepAlive()
+            yield await coming
+        except StopAsyncIteration:
+            return
+        finally:
+            await give_up(coming)
+        async for event in events:
+            yield event
+
+
+async def give_up(coming: asyncio.Future[Event]) -> None:
+    """End the wait for an event, so that the generator it comes from can be closed."""
+    if not coming.done():
+        coming.cancel()
+        await asyncio.wait((coming,))
+
+
+async def finish_body(events: AsyncGenerator[Event, None]) -> None:
+    """Read the end of an upstream's body after its `[DONE]`: the connection can be used again."""
+    try:
+        async with asyncio.timeout(_END_S):
+            async for _ in events:
+                pass
+    except (TimeoutError, GatewayError):
+        pass  # The answer is complete; only the connection is not kept.

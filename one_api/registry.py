@@ -328,9 +328,16 @@ class ModelRegistry:
     def _index(self) -> None:
         """Rebuild the catalogue."""
         before = self._catalogue.collisions
+        groups = [group.name for group in self.upstreams.groups] if self.upstreams else []
+        place = {name: at for at, name in enumerate(groups)}
+        offers = [member.offer() for member in self._pool.values()]
+        # Groups are tried in the order of the file; one that it does not list comes last.
+        offers.sort(
+            key=lambda one: place.get(one.upstream.group.name if one.upstream else "", len(place))
+        )
         self._catalogue = Catalogue(
             [member.offer() for member in self._adapters.values()],
-            [member.offer() for member in self._pool.values()],
+            offers,
             self.upstreams.aliases if self.upstreams else {},
             self._timeouts,
         )

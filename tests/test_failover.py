@@ -206,19 +206,20 @@ async def test_a_guess_that_was_wrong_is_not_the_callers_mistake() -> None:
 
 
 async def test_what_a_deployment_cannot_be_asked_costs_no_attempt() -> None:
-    refusal = UnsupportedParameter("no logprobs here", param="logprobs")
     providers = Providers()
 
     async def ask(attempt: Attempt) -> str:
         if attempt.deployment.adapter in "abc":
-            raise refusal
+            raise UnsupportedParameter(
+                f"no logprobs in {attempt.deployment.adapter}", param="logprobs"
+            )
         return await providers.ask(attempt)
 
     context = RequestContext()
     assert "d" == await failover().run(POOL, ask, context)
     assert [AttemptRecord(deployment="d/x")] == context.attempts
 
-    with pytest.raises(UnsupportedParameter, match="no logprobs here"):
+    with pytest.raises(UnsupportedParameter, match="no logprobs in a"):
         await failover().run(POOL[:2], ask, RequestContext())
 
 

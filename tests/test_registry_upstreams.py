@@ -286,6 +286,18 @@ class TestServing:
             assert ["eu/m"] == await names(found, "eu/m")
             assert found.get_adapter_for_model("m") is found.adapter("us")
 
+    async def test_groups_are_tried_in_the_order_in_which_they_are_listed(
+        self, make: Make
+    ) -> None:
+        near, spare = Group(name="near"), Group(name="spare")
+        registry = make(
+            entry("b", models=("m",), group=spare),
+            entry("a", models=("m",), group=near),
+            groups=(near, spare),
+        )
+        async with running(registry):
+            assert ["a/m", "b/m"] == await names(registry, "m")
+
     async def test_same_deployments_are_given_to_each_request(self, make: Make) -> None:
         async with running(make(entry("eu", models=("m",)))) as registry:
             assert await registry.deployments_for("m") is await registry.deployments_for("m")

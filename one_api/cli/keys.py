@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 
 import click
 import orjson
-from typing_extensions import override
 
-from one_api.cli.printing import dollars, instant, number, print_table, printable
+from one_api.cli.printing import dollars, instant, number, print_table
 from one_api.cli.stores import with_database
 from one_api.settings import Settings
 from one_api.storage import Database
@@ -29,46 +28,26 @@ _AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 _MICROUSD = 1_000_000
 
 
-class _Span(click.ParamType[int]):
+def _span_ms(text: str) -> int:
     """A time from now on, such as 12h or 30d, in milliseconds."""
-
-    name = "span"
-
-    @override
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        span = _SPAN.fullmatch(str(value))
-        if span is None or int(span[1]) == 0:
-            self.fail("a number and a unit are needed, such as 90m, 12h, 30d or 8w", param, ctx)
-        return int(span[1]) * _UNITS_S[span[2]] * 1000
+    span = _SPAN.fullmatch(text)
+    if span is None or int(span[1]) == 0:
+        raise click.BadParameter("a number and a unit are needed, such as 90m, 12h, 30d or 8w")
+    return int(span[1]) * _UNITS_S[span[2]] * 1000
 
 
-class _Dollars(click.ParamType[int]):
-    """An amount of US dollars, in micro-dollars."""
-
-    name = "usd"
-
-    @override
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        if _AMOUNT.fullmatch(str(value)) is None:
-            self.fail("an amount such as 1.50, with six decimals at most, is needed", param, ctx)
-        return int(Decimal(str(value)) * _MICROUSD)
+def _microusd(text: str) -> int:
+    """US dollars in micro-dollars."""
+    if _AMOUNT.fullmatch(text) is None:
+        raise click.BadParameter("an amount such as 1.50, with six decimals at most, is needed")
+    return int(Decimal(text) * _MICROUSD)
 
 
-class _Text(click.ParamType[str]):
-    """Text of one line."""
-
-    name = "text"
-
-    @override
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        text = str(value)
-        if not text.strip() or len(text) > MAX_NAME_CHARS or printable(text) != text:
-            self.fail(
-                f"1 to {MAX_NAME_CHARS} characters are needed, and no control characters",
-                param,
-                ctx,
-            )
-        return text
+def _line(text: str) -> str:
+    """A name of one line."""
+    if not text.strip() or len(text) > MAX_NAME_CHARS or not text.isprintable():
+        raise click.BadParameter(f"one line of up to {MAX_NAME_CHARS} characters is needed")
+    return text
 
 
 _COUNT = click.IntRange(1, MAX_AMOUNT)
@@ -80,17 +59,17 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option("--name", type=_Text(), required=True, help="Whom or what the key is for.")
-@click.option("--owner", type=_Text(), help="Who answers for it.")
-@click.option("--tag", "tags", type=_Text(), multiple=True, help="May be given several times.")
-@click.option("--expires-in", "expires_in_ms", type=_Span(), help="90m, 12h, 30d, 8w.")
-@click.option("--model", "models", type=_Text(), multiple=True, help="Allowed name or pattern.")
+@click.option("--name", type=_line, required=True, help="Whom or what the key is for.")
+@click.option("--owner", type=_line, help="Who answers for it.")
+@click.option("--tag", "tags", type=_line, multiple=True, help="May be given several times.")
+@click.option("--expires-in", "expires_in_ms", type=_span_ms, help="90m, 12h, 30d, 8w.")
+@click.option("--model", "models", type=_line, multiple=True, help="Allowed name or pattern.")
 @click.option("--requests-per-minute", type=_COUNT)
 @click.option("--tokens-per-minute", type=_COUNT)
 @click.option("--concurrent", "concurrent_requests", type=_COUNT, help="Requests at once.")
-@click.option("--budget-day-usd", "budget_day_microusd", type=_Dollars(), help="Per UTC day.")
-@click.option("--budget-month-usd", "budget_month_microusd", type=_Dollars())
-@click.option("--budget-total-usd", "budget_total_microusd", type=_Dollars())
+@click.option("--budget-day-usd", "budget_day_microusd", type=_microusd, help="Per UTC day.")
+@click.option("--budget-month-usd", "budget_month_microusd", type=_microusd)
+@click.option("--budget-total-usd", "budget_total_microusd", type=_microusd)
 @click.option("--max-tokens", type=_COUNT, help="Completion limit of one request.")
 @click.option("--may-route", is_flag=True, help="Allow x-one-api-* headers that steer routing.")
 def create(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Any, BinaryIO
 
 import click
 import orjson
-from typing_extensions import override
 
 from one_api.cli.printing import dollars, instant, number, printable
 from one_api.cli.stores import with_database
@@ -32,17 +31,12 @@ _LATE_MS = 10_000
 _LONGEST_MS = 900_000
 
 
-class _Instant(click.ParamType[int]):
-    """A day or a time in ISO 8601, in UTC unless it says otherwise, in epoch milliseconds."""
-
-    name = "time"
-
-    @override
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        time_ms = instant_ms(str(value))
-        if time_ms is None:
-            self.fail("a time such as 2026-11-21 or 2026-11-21T08:30Z is needed", param, ctx)
-        return time_ms
+def _time_ms(text: str) -> int:
+    """A day or a time in ISO 8601, in UTC epoch milliseconds."""
+    time_ms = instant_ms(text)
+    if time_ms is None:
+        raise click.BadParameter("a time such as 2026-11-21 or 2026-11-21T08:30Z is needed")
+    return time_ms
 
 
 @click.group()
@@ -91,18 +85,19 @@ def show(request_id: str, as_json: bool) -> None:
 
 
 @logs.command()
-@click.option("--since", "since_ms", type=_Instant(), help="2026-11-21 or 2026-11-21T08:30Z.")
+@click.option("--since", "since_ms", type=_time_ms, help="2026-11-21 or 2026-11-21T08:30Z.")
 @click.option("--key", "key_id", help="Only requests with the key of this id.")
 @click.option("--model", help="Only requests for this model.")
 def export(since_ms: int | None, key_id: str | None, model: str | None) -> None:
     """Print all requests as JSON, one object a line, oldest first."""
     wanted = RequestFilter(key_id=key_id, model=model, since_ms=since_ms)
-    stream: BinaryIO = click.get_binary_stream("stdout")
 
     async def work(database: Database) -> None:
         async for request in RequestLog(database).export(wanted):
-            stream.write(orjson.dumps(request_to_wire(request), option=orjson.OPT_APPEND_NEWLINE))
-        stream.flush()
+            sys.stdout.buffer.write(
+                orjson.dumps(request_to_wire(request), option=orjson.OPT_APPEND_NEWLINE)
+            )
+        sys.stdout.flush()
 
     with_database(Settings.load(), work)
 

@@ -213,8 +213,10 @@ def _events(reply: JsonObject) -> Iterator[Event]:
 def _choice_events(message: JsonObject, choice: JsonObject) -> Iterator[Event]:
     """In the order in which a model gets there: it thinks, it says, it calls."""
     index: int = choice["index"]
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if reasoning:
+    reasoning = message.get("reasoning_content")
+    if reasoning is None:
+        reasoning = message.get("reasoning")
+    if reasoning is not None:
         yield ReasoningDelta(reasoning, index)
     for number, block in enumerate(message.get("thinking_blocks") or ()):
         yield ThinkingBlockDelta(number, block, index)

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from one_api.converter import CHAT, DONE, Dialect
@@ -219,6 +219,7 @@ def test_request_nested_too_deeply_is_not_kept() -> None:
 
 
 @given(st.text(), st.text(), st.text(), st.text())
+@settings(deadline=None)
 def test_only_the_same_scope_and_question_share_a_slot(a: str, b: str, c: str, d: str) -> None:
     first, second = ((scope, chat(messages=[{"role": "user", "content": text}]))
                      for scope, text in ((a, b), (c, d)))  # fmt: skip
@@ -368,6 +369,7 @@ async def test_cache_that_fails_is_an_empty_one() -> None:
 
 
 @given(replies())
+@settings(deadline=None)
 def test_reply_that_is_told_again_folds_into_itself(events: list[Event]) -> None:
     """What one fold has made, another one makes of it again."""
     told = folded([*events, UsageReport(USAGE)])
@@ -376,6 +378,7 @@ def test_reply_that_is_told_again_folds_into_itself(events: list[Event]) -> None
 
 
 @given(replies())
+@settings(deadline=None)
 def test_told_again_in_another_format_it_is_one_reply_of_that_format(events: list[Event]) -> None:
     again = kept(folded([*events, UsageReport(USAGE)]))
     stream = messages.events_of(messages.written(again.events()))
@@ -451,12 +454,14 @@ def recorded(
 
 
 @given(replies(), st.booleans())
+@settings(deadline=None)
 def test_recording_of_a_reply_is_its_fold(events: list[Event], is_stream: bool) -> None:
     events = [*events, UsageReport(USAGE)]
     assert folded(events) == recorded(events, is_stream=is_stream)
 
 
 @given(replies(), st.integers(1, 40))
+@settings(deadline=None)
 def test_recording_of_a_relayed_stream_is_the_fold_of_its_chunks(
     events: list[Event], size: int
 ) -> None:

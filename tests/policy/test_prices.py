@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from one_api.deployment import Deployment, Price
@@ -154,6 +154,7 @@ usages = st.builds(
 
 
 @given(prices, usages)
+@settings(deadline=None)
 def test_cost_is_what_decimal_arithmetic_with_all_digits_says(one: Price, used: Usage) -> None:
     sane = bounded(used)
     with localcontext(prec=100):
@@ -173,6 +174,7 @@ def test_cost_is_what_decimal_arithmetic_with_all_digits_says(one: Price, used: 
 
 
 @given(prices, usages, st.integers(0, 10**6), st.integers(0, 10**6))
+@settings(deadline=None)
 def test_no_usage_within_the_limits_costs_more_than_the_worst_case(
     one: Price, used: Usage, prompt: int, completion: int
 ) -> None:
@@ -181,6 +183,7 @@ def test_no_usage_within_the_limits_costs_more_than_the_worst_case(
 
 
 @given(usages, st.integers(-1, 10**9), st.integers(-1, 10**9))
+@settings(deadline=None)
 def test_bounded_usage_is_possible_and_bounding_it_again_changes_nothing(
     used: Usage, prompt: int, completion: int
 ) -> None:
