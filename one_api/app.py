@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from collections.abc import Iterator
@@ -9,28 +10,31 @@ from dataclasses import replace
 
 from flask import Blueprint
 from flask_cors import CORS
-from typing_extensions import override
 
 from one_api import settings as settings_module
 from one_api._version import __version__
 from one_api.adapter.base import AdapterContext
+from one_api.counters.opening import open_counters
 from one_api.embedding import Embedder
 from one_api.errors import ConfigurationError
 from one_api.failover import Failover
 from one_api.forwarding import Forwarder
 from one_api.gateway import Gateway, GatewayOptions, HoldBack
-from one_api.policy.auth import AdminKey, KeyRing
-from one_api.policy.limits import RateLimiter
+from one_api.policy.accounts import AccountBook, Limits
+from one_api.policy.auth import NO_KEY_LIMITS, AdminKey, KeyLimits, KeyRing
+from one_api.policy.prices import PriceTable
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
-from one_api.runtime import Drain, GatewayFlask, Services, UploadPolicy
+from one_api.runtime import Drain, GatewayFlask, UploadPolicy
 from one_api.runtime.asgi import ASGIBridge, BodyLimits
+from one_api.services import GatewayServices, Storage
 from one_api.settings import Settings
 from one_api.tokens import TokenCounter, load_from_cache
 from one_api.upstream import Upstream
 from one_api.upstreams import Upstreams
 from one_api.upstreams_file import read_upstreams
 from one_api.web.admin import admin_blueprint
+from one_api.web.admin_values import Stores
 from one_api.web.anthropic import anthropic_blueprint, anthropic_errors
 from one_api.web.completions import completions_blueprint
 from one_api.web.embeddings import embeddings_blueprint
@@ -42,53 +46,31 @@ from one_api.web.passthrough import passthrough_blueprint
 from one_api.web.responses import KEEP_ALIVE_S
 from one_api.web.responses_api import ResponsesOptions, responses_blueprint
 from one_api.web.routing_headers import MAX_ATTEMPTS
+from one_api.web.usage import usage_blueprint
 
 logger = logging.getLogger(__name__)
 
+#: What replies to requests with an idempotency key may take in memory, where no cache is on.
+_IDEMPOTENCY_BYTES = 32 << 20
 
-class _Services(Services):
-    """What starts and stops with the event loop."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        upstream: Upstream,
-        registry: ModelRegistry,
-        router: Router,
-        keys: KeyRing,
-        limiter: RateLimiter | None,
-    ) -> None:
-        self._settings = settings
-        self._upstream = upstream
-        self._registry = registry
-        self._router = router
-        self._keys = keys
-        self._limiter = limiter
+async def _reload(
+    settings: Settings, registry: ModelRegistry, router: Router, keys: KeyRing
+) -> list[str]:
+    """Put the operator's file in force as it is now; what changed, in lines.
 
-    @override
-    async def start(self) -> None:
-        await self._upstream.open()
-        await self._registry.start()
-
-    @override
-    async def stop(self) -> None:
-        await self._registry.close()
-        await self._upstream.close()
-        if self._limiter is not None:
-            await self._limiter.close()
-
-    @override
-    async def reload(self) -> list[str]:
-        upstreams = read_settings_upstreams(self._settings)
-        if upstreams is None or upstreams.path is None:
-            raise ConfigurationError(
-                "UPSTREAMS_FILE", "there is no file of upstreams to read again", "a path"
-            )
-        keys = client_keys(self._settings, upstreams)
-        difference = await self._registry.reload(upstreams)
-        self._keys.replace(keys)
-        self._router.forget((*difference.removed, *difference.changed))
-        return difference.lines()
+    Raises: ConfigurationError, and nothing has changed then.
+    """
+    upstreams = await asyncio.to_thread(read_settings_upstreams, settings)
+    if upstreams is None or upstreams.path is None:
+        raise ConfigurationError(
+            "UPSTREAMS_FILE", "there is no file of upstreams to read again", "a path"
+        )
+    api_keys = client_keys(settings, upstreams)
+    difference = await registry.reload(upstreams)
+    keys.replace(api_keys)
+    router.forget((*difference.removed, *difference.changed))
+    return difference.lines()
 
 
 def read_settings_upstreams(settings: Settings) -> Upstreams | None:
@@ -141,11 +123,37 @@ def load_registry(settings: Settings, upstream: Upstream) -> ModelRegistry:
     return registry
 
 
-def _rate_limiter(settings: Settings) -> RateLimiter | None:
-    if not settings.rate_limit_enabled:
-        return None
+def _account_book(settings: Settings) -> AccountBook:
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    return RateLimiter(settings.rate_limit_requests, redis_url=redis_url)
+    has_memory_cache = settings.cache == "memory"
+    counters = open_counters(
+        redis_url,
+        settings.redis_failure,
+        processes=settings.workers,
+        max_bytes=settings.cache_max_bytes if has_memory_cache else _IDEMPOTENCY_BYTES,
+    )
+    per_key = KeyLimits(
+        requests_per_minute=settings.rate_limit_requests if settings.rate_limit_enabled else None,
+        tokens_per_minute=settings.rate_limit_tokens,
+        concurrent_requests=settings.max_concurrent_requests,
+    )
+    overall = KeyLimits(
+        requests_per_minute=settings.global_rate_limit_requests,
+        tokens_per_minute=settings.global_rate_limit_tokens,
+        concurrent_requests=settings.global_max_concurrent_requests,
+    )
+    limits = Limits(
+        per_key=NO_KEY_LIMITS if per_key == NO_KEY_LIMITS else per_key,
+        overall=NO_KEY_LIMITS if overall == NO_KEY_LIMITS else overall,
+    )
+    keeps_bodies = settings.request_log == "full"
+    return AccountBook(
+        counters,
+        None,
+        PriceTable.load(settings.prices_file),
+        limits,
+        max_body_chars=settings.request_log_body_bytes if keeps_bodies else 0,
+    )
 
 
 def log_routing(event: RoutingEvent) -> None:
@@ -179,13 +187,46 @@ def create_app(
     settings = settings or Settings.load()
     upstream = new_upstream()
     registry = registry or load_registry(settings, upstream)
-    keys = KeyRing(client_keys(settings, registry.upstreams), may_route=settings.routing_headers)
+    keys = KeyRing(
+        client_keys(settings, registry.upstreams),
+        may_route=settings.routing_headers,
+        is_public=not (settings.is_loopback or settings.no_auth),
+    )
     router = Router(observe=log_routing)
     failover = Failover(registry, router, max_attempts=settings.max_attempts)
     drain = Drain(settings.drain_timeout_s)
-    limiter = _rate_limiter(settings)
-    services = _Services(settings, upstream, registry, router, keys, limiter)
+    book = _account_book(settings)
+    counter = _counter(settings)
+    gateway = Gateway(failover, _gateway_options(settings), counter)
+    stores = Stores()
+    url = settings.storage_url
+    storage = Storage(settings, url, stores) if url is not None else None
+    services = GatewayServices(upstream, registry, gateway, book, keys, storage)
+    services.reload_file = functools.partial(_reload, settings, registry, router, keys)
     app = GatewayFlask(__name__, services=services, drain=drain)
+    _configure(app, settings)
+    admin = AdminKey(settings.admin_key.get_secret_value()) if settings.admin_key else None
+    guard = Guard(
+        keys,
+        book,
+        drain,
+        app.uploads,
+        admin=admin,
+        trusted_proxies=settings.trusted_proxies,
+    )
+    guard.install(app, (anthropic_errors(settings.api_prefix),))
+    app.register_blueprint(admin_blueprint(registry, router, app.reload_all, stores))
+    app.register_blueprint(health_blueprint(registry, drain, version=__version__))
+    usage = usage_blueprint(stores, book.limits.per_key)
+    usage.url_prefix = settings.api_prefix
+    app.register_blueprint(usage)
+    for blueprint in _doors(settings, gateway, failover, counter, app.uploads):
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _configure(app: GatewayFlask, settings: Settings) -> None:
+    """What Flask and its extensions are told of the settings."""
     app.uploads = UploadPolicy(
         endpoints=frozenset({PASSTHROUGH}),
         max_bytes=settings.max_upload_bytes,
@@ -196,16 +237,6 @@ def create_app(
     app.config[MAX_ATTEMPTS] = settings.max_attempts
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    counter = _counter(settings)
-    gateway = Gateway(failover, _gateway_options(settings), counter)
-    admin = AdminKey(settings.admin_key.get_secret_value()) if settings.admin_key else None
-    error_formats = (anthropic_errors(settings.api_prefix),)
-    guard = Guard(keys, limiter, drain, app.uploads, admin=admin, error_formats=error_formats)
-    guard.install(app)
-    app.register_blueprint(admin_blueprint(registry, router, app.reload_all))
-    app.register_blueprint(health_blueprint(registry, drain, version=__version__))
-    for blueprint in _doors(settings, gateway, failover, counter, app.uploads):
-        app.register_blueprint(blueprint)
     if settings.cors_origins:
         CORS(
             app,
@@ -214,7 +245,6 @@ def create_app(
             expose_headers=["x-request-id", "request-id", "openai-processing-ms", "retry-after"],
             max_age=600,
         )
-    return app
 
 
 def _counter(settings: Settings) -> TokenCounter:

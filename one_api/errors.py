@@ -24,6 +24,7 @@
     └── UpstreamError               502  the provider failed
         ├── UpstreamTimeout         504  it was too slow
         ├── UpstreamUnreachable     502  no connection
+        │   └── UpstreamUntrusted   502  it is not who it should be
         ├── UpstreamDisconnected    502  the reply was cut before its end
         ├── UpstreamInvalidResponse 502  the reply is not what the protocol says
         ├── UpstreamServerError     500  it answered 5xx
@@ -34,8 +35,7 @@
 
     ConfigurationError                   a wrong setting; stops the start, never reaches a caller
 
-The class attributes decide status, wire type, wire code and whether another attempt may help;
-nothing else in the code base asks for the class of an error.
+Class attributes decide status, wire type, wire code and what may help; nobody asks for the class.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class GatewayError(Exception):
     """Something went wrong that the caller is told about in OpenAI's error format.
 
     `param` names the offending request field in JSON path form (`messages[0].content`).
-    `retry_after_s` is in seconds and capped at `MAX_RETRY_AFTER_S` on the wire, where
-    `default_retry_after_s` is told if nobody said how long to wait.
+    `retry_after_s` is in seconds and capped at `MAX_RETRY_AFTER_S` on the wire; without it,
+    `default_retry_after_s` is told.
     `code` replaces the class's code where a provider or a validator knows a more exact one.
     `limit_headers` are `x-ratelimit-*` values to tell along.
 
@@ -320,10 +320,16 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamUnreachable(UpstreamError):
-    """No connection to the provider: refused, unresolvable or failed TLS."""
+    """No connection to the provider: refused or unresolvable."""
 
     code = "upstream_unreachable"
     repeatable = True
+
+
+class UpstreamUntrusted(UpstreamUnreachable):
+    """TLS with the provider failed: its certificate is not one to send a credential to."""
+
+    repeatable = False
 
 
 class UpstreamDisconnected(UpstreamError):

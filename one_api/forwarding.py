@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -15,15 +16,19 @@ from one_api.adapter.http import MAX_ERROR_BYTES
 from one_api.adapter.http_errors import error_from_reply, error_from_status, parse_retry_after_s
 from one_api.adapter.passthrough import RawRequest, SupportsPassthrough
 from one_api.bindings import SNIFFED_BYTES, Bindings, id_in_path
+from one_api.delivery import CLIENT_GONE
 from one_api.deployment import Deployment
 from one_api.errors import (
     GatewayError,
     InvalidRequest,
+    UpstreamDisconnected,
     UpstreamError,
+    UpstreamServerError,
     UpstreamTimeout,
 )
 from one_api.failover import Terms
 from one_api.policy.demand import Demand
+from one_api.relay.usage import UsageScan
 
 if TYPE_CHECKING:
     from one_api.adapter.http import WireReply, WireRequest
@@ -41,6 +46,8 @@ SHOWN_HEADERS = (
     "retry-after-ms",
     "x-should-retry",
 )
+#: How streams begin that tell an error and nothing else, in Anthropic's and OpenAI's formats.
+_ERROR_FIRST = re.compile(rb'(?:event: *error\b|data: *\{ *"(?:error"|type": *"error"))')
 #: Where providers keep what a client names again later, by an id in the reply.
 _BINDING_PATHS = ("/responses", "/conversations")
 
@@ -194,50 +201,124 @@ class Forwarder:
                 raise
             attempt.trial.note_headers(reply.headers)
             await _require_answer(reply, has_other=has_other)
-            chunks = self._pieces(stack.pop_all(), reply, attempt)
+            source = await stack.enter_async_context(aclosing(reply.chunks()))
+            first = await _first_of(source, attempt) if has_other and _is_stream(reply) else b""
+            chunks = self._pieces(stack.pop_all(), source, first, reply, attempt)
             # Begun here: closing a generator that never ran would keep the connection open.
             await anext(chunks)
+        account = attempt.context.account
+        if account is not None:
+            account.is_stream, account.is_handed_over = attempt.is_stream, True
         return ForwardedReply(
             status=reply.status, headers=_shown_headers(reply, attempt), chunks=chunks
         )
 
     async def _pieces(
-        self, stack: AsyncExitStack, reply: WireReply, attempt: Attempt
+        self,
+        stack: AsyncExitStack,
+        source: AsyncGenerator[bytes, None],
+        first: bytes,
+        reply: WireReply,
+        attempt: Attempt,
     ) -> AsyncGenerator[bytes, None]:
-        """The body of a reply, whose connection it gives back."""
-        trial = attempt.trial
-        is_stream = reply.headers.get("content-type", "").startswith("text/event-stream")
+        """The body of a reply, whose connection it gives back: `first`, then `source`."""
+        ending = _Ending(reply, attempt)
         head: bytes | None = b""
         try:
-            async with stack, aclosing(reply.chunks()) as chunks:
+            async with stack:
                 yield b""
-                async for data in chunks:
-                    if head == b"" and is_stream:
-                        trial.note_first_content()
+                async for data in _all(first, source):
+                    ending.note(data)
                     if head is not None:
                         head = self._sniffed(head + data, attempt.deployment)
                     yield data
-            if reply.status < 400:
-                trial.succeed()
-            else:
-                trial.fail(_failure_of(reply))
+            ending.is_complete = True
         except UpstreamError as exc:
             # Raised on: the head is out, and only the end of the connection tells of it.
-            attempt.fail(exc)
-            logger.warning(
-                "request %s: the passed-on reply was cut: %s",
-                attempt.context.request_id,
-                exc.message,
-            )
+            ending.error = exc
             raise
         finally:
-            trial.abandon()  # Only where nothing was decided: the client left.
+            ending.tell()
 
     def _sniffed(self, head: bytes, deployment: Deployment) -> bytes | None:
         """The beginning of a reply, until its id was found or cannot be expected any more."""
         if self._bindings.learn(head, deployment) or len(head) >= SNIFFED_BYTES:
             return None
         return head
+
+
+class _Ending:
+    """How a passed-on reply ended, and what it used, for the trial and the account."""
+
+    def __init__(self, reply: WireReply, attempt: Attempt) -> None:
+        self._reply = reply
+        self._attempt = attempt
+        self._account = attempt.context.account
+        self._scan = UsageScan() if self._account is not None else None
+        self._has_begun = False
+        self.is_complete = False
+        self.error: UpstreamError | None = None
+
+    def note(self, data: bytes) -> None:
+        """`data` goes to the client."""
+        if not self._has_begun and _is_stream(self._reply):
+            self._attempt.note_first_content()
+        self._has_begun = True
+        if self._account is not None and self._scan is not None:
+            self._scan.feed(data)
+            self._account.note_reply(data)
+
+    def tell(self) -> None:
+        """Decide the trial and close the account."""
+        attempt, account, status = self._attempt, self._account, self._reply.status
+        usage = self._scan.usage() if self._scan is not None else None
+        if self.error is not None:
+            attempt.fail(self.error)
+            logger.warning(
+                "request %s: the passed-on reply was cut: %s",
+                attempt.context.request_id,
+                self.error.message,
+            )
+        elif self.is_complete and status < 400:
+            attempt.succeed(usage)
+        elif self.is_complete:
+            attempt.fail(_failure_of(self._reply))
+        attempt.trial.abandon()  # Only where nothing was decided: the client left.
+        if account is None:
+            return
+        account.note_usage(usage)
+        if self.error is not None:
+            account.note_error(self.error)
+        has_left = not self.is_complete and self.error is None
+        account.close(CLIENT_GONE if has_left else status)
+
+
+async def _all(first: bytes, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    if first:
+        yield first
+    async for data in source:
+        yield data
+
+
+async def _first_of(source: AsyncGenerator[bytes, None], attempt: Attempt) -> bytes:
+    """The beginning of a stream that another deployment could still give instead.
+
+    Raises: UpstreamError where it does not begin, or begins with an error.
+    """
+    try:
+        async with asyncio.timeout(_patience_s(attempt)):
+            first = await anext(source, b"")
+    except TimeoutError as exc:
+        raise UpstreamTimeout("The provider did not begin to answer in time.") from exc
+    if not first:
+        raise UpstreamDisconnected("The provider's reply ended before it began.")
+    if _ERROR_FIRST.match(first):
+        raise UpstreamServerError("The provider's stream began with an error.")
+    return first
+
+
+def _is_stream(reply: WireReply) -> bool:
+    return reply.headers.get("content-type", "").startswith("text/event-stream")
 
 
 def _of_adapter(adapter: str | None) -> Deployment:

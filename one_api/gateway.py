@@ -295,7 +295,7 @@ class Gateway:
     ) -> AsyncGenerator[Event, None] | None:
         """The events of the first of `others` that may be asked to go on from `text`."""
         router, context = self._failover.router, attempt.context
-        while others:
+        while others and self._failover.has_attempts_left(context):
             deployment = others.pop(0)
             with self._registry.lease(deployment) as adapter:
                 if not adapter.continues(deployment.upstream_model):

@@ -38,6 +38,7 @@ from one_api.errors import (
     UpstreamInvalidResponse,
     UpstreamTimeout,
     UpstreamUnreachable,
+    UpstreamUntrusted,
 )
 
 logger = logging.getLogger(__name__)
@@ -361,7 +362,7 @@ def _head_error(exc: Exception) -> Exception:
     """What it means that there is no head of a reply."""
     match exc:
         case aiohttp.ClientSSLError() | ssl.SSLError():
-            return UpstreamUnreachable("No trusted TLS connection to the provider.")
+            return UpstreamUntrusted("No trusted TLS connection to the provider.")
         case aiohttp.ClientConnectorError():
             return UpstreamUnreachable("The provider cannot be reached.")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | ValueError():

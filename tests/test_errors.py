@@ -53,6 +53,7 @@ WIRE = {
     "UpstreamError": (502, "server_error", "upstream_error", True),
     "UpstreamTimeout": (504, "server_error", "timeout", True),
     "UpstreamUnreachable": (502, "server_error", "upstream_unreachable", True),
+    "UpstreamUntrusted": (502, "server_error", "upstream_unreachable", True),
     "UpstreamDisconnected": (502, "server_error", "upstream_disconnected", True),
     "UpstreamInvalidResponse": (502, "server_error", "upstream_invalid_response", True),
     "UpstreamServerError": (500, "server_error", "upstream_server_error", True),

@@ -24,6 +24,7 @@ from one_api.errors import (
     UpstreamInvalidResponse,
     UpstreamTimeout,
     UpstreamUnreachable,
+    UpstreamUntrusted,
 )
 from one_api.relay import StreamRelay
 from one_api.upstream import Upstream
@@ -239,7 +240,7 @@ class TestTLS:
             url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             error = await failure(client, url)
 
-        assert (UpstreamUnreachable, "No trusted TLS connection to the provider.") == (
+        assert (UpstreamUntrusted, "No trusted TLS connection to the provider.") == (
             type(error),
             error.message,
         )

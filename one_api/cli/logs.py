@@ -94,9 +94,7 @@ def export(since_ms: int | None, key_id: str | None, model: str | None) -> None:
 
     async def work(database: Database) -> None:
         async for request in RequestLog(database).export(wanted):
-            sys.stdout.buffer.write(
-                orjson.dumps(request_to_wire(request), option=orjson.OPT_APPEND_NEWLINE)
-            )
+            sys.stdout.buffer.write(orjson.dumps(request_to_wire(request)) + b"\n")
         sys.stdout.flush()
 
     with_database(Settings.load(), work)

@@ -15,18 +15,16 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
-from one_api.adapter.http_errors import duration_to_wire
 from one_api.counters import Ask, Counters, Grant
 from one_api.counters.memory import MemoryCounters
 from one_api.errors import (
     GatewayError,
     PermissionDenied,
-    RateLimitExceeded,
-    TokenLimitExceeded,
 )
 from one_api.policy.auth import NO_KEY_LIMITS, ApiKey, KeyLimits
 from one_api.policy.demand import Demand, Measure
 from one_api.policy.prices import PriceTable, cost_microusd, worst_case_microusd
+from one_api.policy.standing import headers_of, refusal_of
 from one_api.redaction import redact
 from one_api.storage.entries import BudgetCap, Reservation, Settlement, TokenCounts
 from one_api.storage.ledger import Ledger
@@ -80,6 +78,15 @@ class AccountBook:
         """The account of one request of `caller`; `request_id` is unique for all time."""
         return Account(self, caller, request_id, endpoint, client_address)
 
+    def limits_calls(self, caller: ApiKey) -> bool:
+        """Whether requests that ask no model are limited, too."""
+        own = caller.limits.over(self.limits.per_key)
+        return (
+            own.requests_per_minute is not None
+            or own.concurrent_requests is not None
+            or self.limits.overall is not NO_KEY_LIMITS
+        )
+
     def do_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something off the path of the request."""
         task = asyncio.get_running_loop().create_task(work)
@@ -121,6 +128,7 @@ class Account:
         self._usage: Usage | None = None
         self._error_code: str | None = None
         self._is_closed = False
+        self._is_call = False
         self.cache: str | None = None
         self.is_stream = False
         self.is_handed_over = False
@@ -161,6 +169,15 @@ class Account:
         self._admitted = tuple(allowed)
         return allowed
 
+    async def admit_call(self) -> None:
+        """Admit a request that asks no model: it counts as one, and is not written down.
+
+        Raises: RateLimitExceeded, StorageUnavailable.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._is_call = True
+        await self._take(None)
+
     def _limits(self) -> Iterator[tuple[Scope, str, KeyLimits]]:
         own, book = self.caller.limits, self._book.limits
         yield "key", f"key:{self.caller.id}", own.over(book.per_key)
@@ -187,10 +204,10 @@ class Account:
             grant = counters.take_nowait(asks)
         else:
             grant = await counters.take(asks)
-        self.headers = dict(_headers_of(grant))
+        self.headers = dict(headers_of(grant))
         if not grant.is_granted:
             self._is_closed = True
-            raise _refusal(grant, self.headers)
+            raise refusal_of(grant, self.headers)
         self._grant = grant
 
     async def _reserve(
@@ -300,7 +317,7 @@ class Account:
         usage = self._usage
         self._give_back(tokens=usage.total_tokens if usage else 0)
         ledger = self._book.ledger
-        if ledger is None:
+        if ledger is None or self._is_call:
             return
         body_chars = self._book.max_body_chars
         request_body, reply = self.request_body, self._reply.decode("utf-8", "replace")
@@ -358,36 +375,3 @@ class Account:
 def _expected(demand: Demand) -> int:
     completion = demand.completion_tokens
     return demand.prompt_tokens + (DEFAULT_COMPLETION_TOKENS if completion is None else completion)
-
-
-def _headers_of(grant: Grant) -> Iterator[tuple[str, str]]:
-    """Where the key stands, as OpenAI tells it; what limits all keys together is nobody's own."""
-    for standing in grant.standings:
-        scope, _, kind = standing.ask.name.rpartition(":")
-        if kind in ("requests", "tokens") and scope != "all":
-            yield f"x-ratelimit-limit-{kind}", str(standing.ask.limit)
-            yield f"x-ratelimit-remaining-{kind}", str(standing.remaining)
-            yield f"x-ratelimit-reset-{kind}", duration_to_wire(standing.reset_s)
-
-
-def _refusal(grant: Grant, headers: dict[str, str]) -> RateLimitExceeded:
-    """The error for what was refused."""
-    ask = grant.refused
-    assert ask is not None, "a grant that is not granted was refused"  # noqa: S101
-    kind = ask.name.rpartition(":")[2]
-    what = {
-        "requests": f"{ask.limit} requests per minute",
-        "tokens": f"{ask.limit} tokens per minute",
-        "running": f"{ask.limit} requests at the same time",
-    }[kind]
-    whose = "this gateway" if ask.name.startswith("all:") else "this API key"
-    if grant.retry_after_s is None:
-        advice = f"This request alone needs {ask.amount}: make it smaller."
-    else:
-        advice = f"Try again in {max(round(grant.retry_after_s + 0.5), 1)} s."
-    error = TokenLimitExceeded if kind == "tokens" else RateLimitExceeded
-    return error(
-        f"Rate limit reached: {what} for {whose}. {advice}",
-        retry_after_s=grant.retry_after_s,
-        limit_headers=headers,
-    )

@@ -6,8 +6,12 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 from one_api.errors import AuthenticationFailed
+
+if TYPE_CHECKING:
+    from one_api.policy.stored_keys import StoredKeys
 
 #: What every caller without a valid key is told. The same for a missing and a wrong one.
 _MESSAGE = (
@@ -62,18 +66,24 @@ class ApiKey:
 
 
 class KeyRing:
-    """The API keys that may call; with none, everybody may.
+    """The API keys that may call: those of the settings, and those that are stored.
 
-    `may_route` is what each caller may do, also of an open gateway.
+    With none at all everybody may, unless `is_public`: then nobody may until there is one.
+    `may_route` is what callers with keys of the settings may do, also of an open gateway.
     """
 
-    def __init__(self, keys: Iterable[str], *, may_route: bool = False) -> None:
+    def __init__(
+        self, keys: Iterable[str], *, may_route: bool = False, is_public: bool = False
+    ) -> None:
         self._may_route = may_route
+        self._is_public = is_public
         self._keys: tuple[tuple[bytes, ApiKey], ...] = ()
+        #: Knows the stored keys; None until the gateway has started, or where nothing is stored.
+        self.stored: StoredKeys | None = None
         self.replace(keys)
 
     def replace(self, keys: Iterable[str]) -> None:
-        """Let these keys in from now on, and no others."""
+        """Let these keys in from now on, and those that are stored, and no others."""
         # Digests have one length, so comparing them tells nothing about a key's.
         self._keys = tuple(
             (_digest(key), ApiKey(key_id(key), may_route=self._may_route))
@@ -83,11 +93,13 @@ class KeyRing:
     @property
     def is_open(self) -> bool:
         """Whether no key is needed."""
-        return not self._keys
+        has_stored = self.stored is not None and self.stored.has_any
+        return not (self._keys or self._is_public or has_stored)
 
-    def authenticate(self, presented: str | None, *, fallback_id: str) -> ApiKey:
+    def authenticate(self, presented: str | None, *, fallback_id: str) -> ApiKey | None:
         """The caller who presented this key; `fallback_id` names callers of an open gateway.
 
+        None where only the database can tell: `look_up` asks it.
         Raises: AuthenticationFailed.
         """
         if self.is_open:
@@ -98,9 +110,30 @@ class KeyRing:
             # No early exit: the time taken is the same whichever key matches.
             if hmac.compare_digest(known, digest):
                 found = caller
-        if found is None or presented is None:
+        if found is not None and presented is not None:
+            return found
+        if presented is None or self.stored is None:
             raise AuthenticationFailed(_MESSAGE)
-        return found
+        is_known, caller_or_none = self.stored.remembered(digest)
+        if not is_known:
+            return None
+        return _required(caller_or_none)
+
+    async def look_up(self, presented: str) -> ApiKey:
+        """The caller who presented a key that may be stored.
+
+        Raises: AuthenticationFailed; StorageUnavailable when the database cannot be asked about a
+        key that was not seen lately.
+        """
+        if self.stored is None:
+            raise AuthenticationFailed(_MESSAGE)
+        return _required(await self.stored.look_up(presented, _digest(presented)))
+
+
+def _required(caller: ApiKey | None) -> ApiKey:
+    if caller is None:
+        raise AuthenticationFailed(_MESSAGE)
+    return caller
 
 
 class AdminKey:

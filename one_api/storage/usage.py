@@ -112,23 +112,24 @@ async def promise_cost(
     estimate = row["reserved_microusd"]
     spent, reserved = budgets.c.spent_microusd, budgets.c.reserved_microusd
     # In the order in which `move_budgets` has them too: transactions never wait in a circle.
-    for period, cap in sorted(caps.items()):
+    fitting = [period for period, cap in sorted(caps.items()) if estimate <= cap]
+    promised = set(fitting)
+    if len(fitting) == len(caps):
         promise = insert_into(connection, budgets).values(
-            key_id=row["key_id"], period=period, reserved_microusd=estimate
+            [
+                {"key_id": row["key_id"], "period": period, "reserved_microusd": estimate}
+                for period in fitting
+            ]
         )
         promise = promise.on_conflict_do_update(
             index_elements=[budgets.c[name] for name in _BUDGET],
-            set_={"reserved_microusd": reserved + estimate},
-            where=spent + reserved + estimate <= cap,
+            set_={"reserved_microusd": reserved + promise.excluded.reserved_microusd},
+            where=spent + reserved + promise.excluded.reserved_microusd
+            <= case(dict(caps), value=budgets.c.period),
         )
-        is_promised = (
-            estimate <= cap
-            and (await connection.execute(promise.returning(budgets.c.period))).first()
-        )
-        if not is_promised:
-            raise BudgetExceeded(
-                f"The budget of this API key ({period}) does not cover the request."
-            )
+        promised = set(await connection.scalars(promise.returning(budgets.c.period)))
+    for period in sorted(caps.keys() - promised):
+        raise BudgetExceeded(f"The budget of this API key ({period}) does not cover the request.")
 
 
 async def move_budgets(

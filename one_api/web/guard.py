@@ -1,7 +1,9 @@
 """What happens to every request before its view and to every response after it.
 
-Order: an error the runtime found, draining, the API key, the rate limit. Every route needs a key
-unless its endpoint is listed in `PUBLIC`; those of the blueprint `ADMIN` need the operator's.
+Order: an error the runtime found, draining, the API key. Every route needs a key unless its
+endpoint is listed in `PUBLIC`; those of the blueprint `ADMIN` need the operator's. Each request of
+a client has an account: what asks models is admitted by it once it is known what is asked, all
+else here; it is closed when the response is made, or by the stream that goes on after that.
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from one_api import errors
 from one_api.converter import random_id
+from one_api.delivery import CLIENT_GONE
 from one_api.errors import (
     AuthenticationFailed,
     GatewayError,
@@ -25,16 +27,29 @@ from one_api.errors import (
     PermissionDenied,
     ShuttingDown,
 )
+from one_api.policy.accounts import Account, AccountBook
 from one_api.policy.auth import AdminKey, ApiKey, KeyRing, bearer_token
-from one_api.policy.limits import RateLimiter
 from one_api.runtime import Drain, UploadPolicy
 from one_api.runtime.asgi import REJECTED
+from one_api.web.client_address import Network, client_address
 from one_api.web.responses import error_response
 
 logger = logging.getLogger(__name__)
 
 #: Endpoints that anybody may ask: they tell nothing about keys, models or providers' secrets.
 PUBLIC = frozenset({"health.index", "health.alive", "health.ready", "anthropic.hello"})
+#: Endpoints whose requests are admitted where it is known what they ask for.
+METERED = frozenset(
+    {
+        "anthropic.count_tokens",
+        "anthropic.create",
+        "completions.create_completion",
+        "embeddings.create_embeddings",
+        "openai.chat_completions",
+        "passthrough.pass_on",
+        "responses.create_response",
+    }
+)
 #: The blueprint whose endpoints open to the admin key, and to nothing else.
 ADMIN = "admin"
 
@@ -55,27 +70,32 @@ class Guard:
     def __init__(
         self,
         keys: KeyRing,
-        limiter: RateLimiter | None,
+        book: AccountBook,
         drain: Drain,
         uploads: UploadPolicy,
         *,
         admin: AdminKey | None = None,
-        error_formats: Sequence[ErrorFormat] = (),
+        trusted_proxies: Sequence[Network] = (),
     ) -> None:
         self._keys = keys
-        self._limiter = limiter
+        self._book = book
+        self._trusted_proxies = trusted_proxies
         self._drain = drain
         self._uploads = uploads
         self._admin = admin
-        self._error_formats = error_formats
+        self._error_formats: Sequence[ErrorFormat] = ()
 
-    def install(self, app: flask.Flask) -> None:
-        """Hook into every request, response and error of `app`."""
+    def install(self, app: flask.Flask, error_formats: Sequence[ErrorFormat] = ()) -> None:
+        """Hook into every request, response and error of `app`.
+
+        Errors are told in the first of `error_formats` that speaks for the request, else in
+        OpenAI's.
+        """
+        self._error_formats = error_formats
         app.before_request(self._begin)
         app.before_request(self._read_body)
-        if self._limiter is not None:
-            app.before_request(self._limit)
         app.after_request(self._finish)
+        app.teardown_request(self._close_account)
         app.register_error_handler(GatewayError, self._tell)
         app.register_error_handler(HTTPException, self._on_http_exception)
         app.register_error_handler(Exception, self._on_bug)
@@ -96,11 +116,37 @@ class Guard:
         if flask.request.routing_exception is not None:
             flask.g.caller = None  # Nothing is there to protect: a 404 or 405 follows.
             return
-        flask.g.caller = self._administrator() if _is_admin() else self._client()
+        if _is_admin():
+            flask.g.caller = self._administrator()
+            return
+        address = client_address(self._trusted_proxies)
+        flask.g.caller = caller = self._client(address or "local")
+        self._open_account(caller, address)
 
-    def _client(self) -> ApiKey:
-        caller_id = flask.request.remote_addr or "local"
-        return _authenticated(partial(self._keys.authenticate, fallback_id=caller_id))
+    def _client(self, address: str) -> ApiKey:
+        def authenticate(presented: str | None) -> ApiKey:
+            known = self._keys.authenticate(presented, fallback_id=address)
+            if known is not None:
+                return known
+            # Only a key that was not seen within the last second costs a switch to the loop.
+            look_up = flask.current_app.ensure_sync(self._keys.look_up)
+            found: ApiKey = look_up(presented)
+            return found
+
+        return _authenticated(authenticate)
+
+    def _open_account(self, caller: ApiKey, address: str | None) -> None:
+        endpoint = flask.request.endpoint or ""
+        rule = flask.request.url_rule
+        # A request id may come from the client; that of an account never comes twice.
+        flask.g.account = account = self._book.open(
+            caller,
+            f"{flask.g.request_id}.{random_id('', 8)}",
+            endpoint=rule.rule if rule is not None else flask.request.path,
+            client_address=address,
+        )
+        if endpoint not in METERED and self._book.limits_calls(caller):
+            flask.current_app.ensure_sync(account.admit_call)()
 
     def _administrator(self) -> ApiKey:
         if self._admin is None:
@@ -122,19 +168,23 @@ class Guard:
         if is_cut and request.environ["wsgi.input"].read(1):
             raise RequestEntityTooLarge
 
-    async def _limit(self) -> None:
-        caller: ApiKey | None = flask.g.caller
-        if caller is not None and not caller.is_admin and self._limiter is not None:
-            flask.g.limit_headers = await self._limiter.admit(caller.id)
+    def _close_account(self, _: BaseException | None) -> None:
+        """Settle what no stream settles; a request without a response is one whose client left."""
+        account: Account | None = flask.g.get("account")
+        if account is not None and not account.is_handed_over:
+            account.close(flask.g.get("status", CLIENT_GONE))
 
     def _finish(self, response: flask.Response) -> flask.Response:
         headers = response.headers
+        flask.g.status = response.status_code
         headers["x-request-id"] = flask.g.request_id
         headers["openai-version"] = "2020-10-01"
         headers["openai-processing-ms"] = str(int((time.perf_counter() - flask.g.started) * 1000))
         headers["X-Content-Type-Options"] = "nosniff"
-        for name, value in flask.g.get("limit_headers", {}).items():
-            headers.setdefault(name, value)
+        account: Account | None = flask.g.get("account")
+        if account is not None:
+            for name, value in account.headers.items():
+                headers.setdefault(name, value)
         if _is_admin():
             # Pages of other origins have no business there, whatever CORS_ORIGINS lets them do.
             for name in [name for name, _ in headers if name.lower().startswith(_CORS)]:
@@ -144,6 +194,9 @@ class Guard:
         return response
 
     def _tell(self, error: GatewayError) -> flask.Response:
+        account: Account | None = flask.g.get("account")
+        if account is not None:
+            account.note_error(error)
         for tell in self._error_formats:
             response = tell(error)
             if response is not None:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import flask
 
 from one_api.gateway import Gateway
-from one_api.registry import ModelRegistry, RegisteredModel
+from one_api.policy.accounts import Account
+from one_api.registry import ModelRegistry, RegisteredModel, model_not_found
 from one_api.schemas import JsonObject
 from one_api.schemas.chat import ChatCompletionRequest
 from one_api.web.bodies import json_body
@@ -27,7 +28,9 @@ def openai_blueprint(
 
     @blueprint.get("/models")
     async def list_models() -> flask.Response:
-        models = [model_to_wire(model) for model in await registry.list_all_models()]
+        account: Account = flask.g.account
+        known = await registry.list_all_models()
+        models = [model_to_wire(model) for model in known if account.allows(model.id)]
         return json_response(
             {
                 "object": "list",
@@ -40,6 +43,8 @@ def openai_blueprint(
 
     @blueprint.get("/models/<path:model_id>")
     async def get_model(model_id: str) -> flask.Response:
+        if not flask.g.account.allows(model_id):
+            raise model_not_found(model_id)
         return json_response(model_to_wire(await registry.get_model_info(model_id)))
 
     @blueprint.post("/chat/completions")

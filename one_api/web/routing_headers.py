@@ -39,7 +39,7 @@ def request_context(caller: ApiKey) -> RequestContext:
 
     Raises: InvalidRequest and PermissionDenied, whose `param` is the header.
     """
-    context = RequestContext(request_id=flask.g.request_id)
+    context = RequestContext(request_id=flask.g.request_id, account=flask.g.get("account"))
     timeout = _header(TIMEOUT)
     if timeout is not None:
         context.deadline = asyncio.get_running_loop().time() + _seconds(timeout)

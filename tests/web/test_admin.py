@@ -35,6 +35,16 @@ PATHS = [
     ("GET", "/admin/route?model=m"),
     ("POST", "/admin/reload"),
 ]
+STORED_PATHS = [
+    ("GET", "/admin/keys"),
+    ("POST", "/admin/keys"),
+    ("GET", "/admin/keys/key_1"),
+    ("POST", "/admin/keys/key_1/revoke"),
+    ("POST", "/admin/keys/key_1/rotate"),
+    ("GET", "/admin/requests"),
+    ("GET", "/admin/requests/req_1"),
+    ("GET", "/admin/usage"),
+]
 
 
 class RegistryServices(Services):
@@ -135,7 +145,28 @@ class TestAccess:
 
         assert 200 == client.open(path, method=method, headers={header: value}).status_code
 
-    @pytest.mark.parametrize(("method", "path"), PATHS)
+    @pytest.mark.parametrize(("method", "path"), STORED_PATHS)
+    def test_without_a_database_it_says_so(
+        self, make_admin: MakeAdmin, method: str, path: str
+    ) -> None:
+        response = make_admin().open(path, method=method)
+
+        told = (response.status_code, response.get_json()["error"]["code"])
+        assert (400, "nothing_is_stored") == told
+
+    @pytest.mark.parametrize(("method", "path"), [*PATHS, *STORED_PATHS])
+    def test_nothing_of_it_stays_in_caches(
+        self, make_admin: MakeAdmin, method: str, path: str
+    ) -> None:
+        client = make_admin()
+
+        admitted = client.open(path, method=method)
+        refused = client.open(path, method=method, headers={"Authorization": ""})
+
+        assert "no-store" == admitted.headers["Cache-Control"]
+        assert "no-store" == refused.headers["Cache-Control"]
+
+    @pytest.mark.parametrize(("method", "path"), [*PATHS, *STORED_PATHS])
     @pytest.mark.parametrize(
         "headers",
         [
@@ -161,7 +192,7 @@ class TestAccess:
         assert ADMIN_KEY not in response.text
         assert 0 == reload.count
 
-    @pytest.mark.parametrize(("method", "path"), PATHS)
+    @pytest.mark.parametrize(("method", "path"), [*PATHS, *STORED_PATHS])
     @pytest.mark.parametrize("keys", [(), (KEY,)], ids=["open gateway", "with keys"])
     def test_without_admin_key_nobody_administrates(
         self, make_admin: MakeAdmin, method: str, path: str, keys: tuple[str, ...]
