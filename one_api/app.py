@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,6 +15,9 @@ from flask_cors import CORS
 from one_api import settings as settings_module
 from one_api._version import __version__
 from one_api.adapter.base import AdapterContext
+from one_api.caching import Caching
+from one_api.counters import Counters
+from one_api.counters.memory import MemoryCounters
 from one_api.counters.opening import open_counters
 from one_api.embedding import Embedder
 from one_api.errors import ConfigurationError
@@ -22,6 +26,7 @@ from one_api.forwarding import Forwarder
 from one_api.gateway import Gateway, GatewayOptions, HoldBack
 from one_api.policy.accounts import AccountBook, Limits
 from one_api.policy.auth import NO_KEY_LIMITS, AdminKey, KeyLimits, KeyRing
+from one_api.policy.cache import ReplyCache
 from one_api.policy.prices import PriceTable
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
@@ -50,7 +55,7 @@ from one_api.web.usage import usage_blueprint
 
 logger = logging.getLogger(__name__)
 
-#: What replies to requests with an idempotency key may take in memory, where no cache is on.
+#: What replies to requests with an idempotency key may take in memory.
 _IDEMPOTENCY_BYTES = 32 << 20
 
 
@@ -125,12 +130,11 @@ def load_registry(settings: Settings, upstream: Upstream) -> ModelRegistry:
 
 def _account_book(settings: Settings) -> AccountBook:
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    has_memory_cache = settings.cache == "memory"
     counters = open_counters(
         redis_url,
         settings.redis_failure,
         processes=settings.workers,
-        max_bytes=settings.cache_max_bytes if has_memory_cache else _IDEMPOTENCY_BYTES,
+        max_bytes=_IDEMPOTENCY_BYTES,
     )
     per_key = KeyLimits(
         requests_per_minute=settings.rate_limit_requests if settings.rate_limit_enabled else None,
@@ -154,6 +158,22 @@ def _account_book(settings: Settings) -> AccountBook:
         limits,
         max_body_chars=settings.request_log_body_bytes if keeps_bodies else 0,
     )
+
+
+def _caching(settings: Settings, book: AccountBook) -> Caching | None:
+    if settings.cache == "off":
+        return None
+    store: Counters = book.counters
+    secret = secrets.token_bytes(32)
+    if settings.cache == "memory":
+        store = MemoryCounters(max_bytes=settings.cache_max_bytes)
+    else:
+        # Processes find each other's entries by the same names. Whoever can read Redis can read
+        # the replies there; KEY_SECRET hides from them what was asked.
+        given = settings.key_secret
+        secret = given.get_secret_value().encode() if given is not None else b"one_api"
+    cache = ReplyCache(store, secret, ttl_s=settings.cache_ttl_s)
+    return Caching(cache, shares_in_flight=settings.cache_share_in_flight)
 
 
 def log_routing(event: RoutingEvent) -> None:
@@ -197,7 +217,8 @@ def create_app(
     drain = Drain(settings.drain_timeout_s)
     book = _account_book(settings)
     counter = _counter(settings)
-    gateway = Gateway(failover, _gateway_options(settings), counter)
+    caching = _caching(settings, book)
+    gateway = Gateway(failover, _gateway_options(settings), counter, caching)
     stores = Stores()
     url = settings.storage_url
     storage = Storage(settings, url, stores) if url is not None else None

@@ -22,6 +22,7 @@ from one_api.routing import Plan, Router, Trial
 if TYPE_CHECKING:
     from one_api.events import Usage
     from one_api.policy.accounts import Account
+    from one_api.policy.cache import CacheUse
     from one_api.policy.demand import Measure
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ class RequestContext:
 
     `deadline` is in the event loop's time. `affinity` names the conversation. `strategy`,
     `deployment`, `fallbacks` and `max_attempts` are what the client asks of routing.
-    `attempts` grows while the request is answered; `account` is what it is charged to, if anything.
+    `attempts` grows while the request is answered; `account` is what it is charged to, if anything;
+    `cache_use` what the client lets the cache do, None where it said nothing.
     """
 
     request_id: str = ""
@@ -59,6 +61,7 @@ class RequestContext:
     fallbacks: tuple[str, ...] = ()
     max_attempts: int | None = None
     account: Account | None = None
+    cache_use: CacheUse | None = None
     attempts: list[AttemptRecord] = field(default_factory=list)
 
 

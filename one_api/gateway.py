@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
 
-from one_api.adapter.base import BaseModelAdapter, Call
+from one_api.adapter.base import BaseModelAdapter
 from one_api.adapter.completions import SupportsCompletions
-from one_api.continuation import continue_broken, continued_request
+from one_api.asking import Asking, may_continue
+from one_api.caching import CACHE_HEADER, Caching, Recall, replayed
 from one_api.converter import CHAT, Dialect, ReasoningField, ReplyForm
 from one_api.converter.completions import TEXT, completion_as_chat
 from one_api.delivery import (
@@ -26,10 +26,9 @@ from one_api.delivery import (
     Delivery,
     HoldBack,
     StreamedReply,
-    adapter_failed,
 )
-from one_api.errors import GatewayError, InvalidRequest
-from one_api.failover import Attempt, AttemptRecord, Failover, RequestContext, Terms
+from one_api.errors import InvalidRequest
+from one_api.failover import Attempt, Failover, RequestContext, Terms
 from one_api.fanout import MAX_REPLIES, fan_out
 from one_api.policy.demand import Demand
 from one_api.stopping import enforce_stops, read_relayed
@@ -37,8 +36,6 @@ from one_api.tokens import AnyRequest, TokenCounter
 
 if TYPE_CHECKING:
     from one_api.deployment import Deployment
-    from one_api.events import Event
-    from one_api.routing import Trial
     from one_api.schemas.chat import ChatCompletionRequest
     from one_api.schemas.completions import CompletionRequest
 
@@ -78,10 +75,13 @@ class Gateway:
         failover: Failover,
         options: GatewayOptions,
         counter: TokenCounter | None = None,
+        caching: Caching | None = None,
     ) -> None:
+        self._caching = caching
         self._failover = failover
         self._registry = failover.registry
         self._options = options
+        self._asking = Asking(failover, strict_params=options.strict_params)
         self._delivery = Delivery(counter or TokenCounter(), options.hold_back)
         #: Without encodings it only measures: good enough for a promise, and quick.
         self._gauge = TokenCounter()
@@ -107,12 +107,40 @@ class Gateway:
             context.affinity = _conversation(request)
         request = _capped(request, context)
 
+        recall = self._caching.recall(request, context) if self._caching else None
+        if recall is None:
+            return await self._ask_for(request, context, dialect, deployments, None)
+        try:
+            hit = await recall.find()
+            if hit is None:
+                return await self._ask_for(request, context, dialect, deployments, recall)
+        except BaseException:
+            recall.close()
+            raise
+        if context.account is not None:
+            await context.account.admit(deployments, partial(self._measure, request))
+        form = self._form(request, deployments[0])
+        return await replayed(hit, request, form, dialect, context)
+
+    async def _ask_for(
+        self,
+        request: ChatCompletionRequest,
+        context: RequestContext,
+        dialect: Dialect,
+        deployments: Sequence[Deployment],
+        recall: Recall | None,
+    ) -> CompleteReply | StreamedReply:
         async def ask(attempt: Attempt) -> CompleteReply | StreamedReply:
             with self._registry.lease(attempt.deployment) as adapter:
                 answer = self._ask_chat(request, dialect, attempt, adapter)
+                if recall is not None:
+                    answer.events = recall.recorded(replace(answer))
                 return await self._delivery.deliver(answer)
 
-        return await self._failover.run(deployments, ask, context, self._terms(request))
+        reply = await self._failover.run(deployments, ask, context, self._terms(request))
+        if recall is not None:
+            reply.headers[CACHE_HEADER] = "miss"
+        return reply
 
     async def complete(
         self, request: CompletionRequest, context: RequestContext
@@ -179,18 +207,18 @@ class Gateway:
         stops: tuple[str, ...] = ()
         if not policy.takes_stops(len(request.stop_sequences)):
             stops, request = request.stop_sequences, request.without("stop")
-        call = self._call(attempt)
+        call = self._asking.call(attempt)
         call.dropped.extend(policy.settle(request, strict=call.strict_params))
         ask = partial(adapter.generate_completion, request, call)
         attempt.is_sent = True
-        sources = [self._answer(ask, deployment) for _ in range(replies)]
+        sources = [self._asking.events(ask, deployment) for _ in range(replies)]
         events = sources[0] if replies == 1 else fan_out(sources)
         if stops:
             choices = max(replies, request.n or 1)
             told = read_relayed(events, form, is_stream=request.wants_stream, choices=choices)
             events = enforce_stops(told, stops, choices=choices)
-        elif _may_continue(request, attempt):
-            events = self._continued(events, request, form, attempt)
+        elif may_continue(request, attempt):
+            events = self._asking.continued(events, request, form, attempt)
         return Answer(
             attempt=attempt,
             request=request,
@@ -209,14 +237,14 @@ class Gateway:
             deployment.upstream_model
         ):
             return self._ask_chat(completion_as_chat(request), TEXT, attempt, adapter)
-        call = self._call(attempt)
+        call = self._asking.call(attempt)
         attempt.is_sent = True
         return Answer(
             attempt=attempt,
             request=request,
             form=ReplyForm(model=deployment.model, include_usage=request.wants_usage_chunk),
             call=call,
-            events=self._answer(partial(adapter.complete, request, call), deployment),
+            events=self._asking.events(partial(adapter.complete, request, call), deployment),
             dialect=TEXT,
             secrets=adapter.settings.secrets(),
         )
@@ -228,92 +256,6 @@ class Gateway:
             functions=request.functions is not None,
             reasoning_field=self._options.reasoning_field,
         )
-
-    def _call(self, attempt: Attempt) -> Call:
-        return Call(
-            model=attempt.deployment.upstream_model,
-            request_id=attempt.context.request_id,
-            timeouts=attempt.timeouts,
-            strict_params=self._options.strict_params,
-            on_head=attempt.trial.note_headers,
-        )
-
-    async def _answer(
-        self, ask: Callable[[], AsyncIterator[Event]], deployment: Deployment
-    ) -> AsyncGenerator[Event, None]:
-        """The adapter's events; what it raises besides GatewayErrors becomes an UpstreamError."""
-        try:
-            with self._registry.lease(deployment):
-                events = ask()
-                if isinstance(events, AsyncGenerator):
-                    async with aclosing(events):
-                        async for event in events:
-                            yield event
-                else:
-                    async for event in events:
-                        yield event
-        except GatewayError:
-            raise
-        except Exception as exc:
-            logger.exception("adapter %s raised while answering", deployment.adapter)
-            raise adapter_failed(deployment) from exc
-
-    # -- streams that break after the client has begun to read them
-
-    def _continued(
-        self,
-        events: AsyncGenerator[Event, None],
-        request: ChatCompletionRequest,
-        form: ReplyForm,
-        attempt: Attempt,
-    ) -> AsyncGenerator[Event, None]:
-        """`events`, gone on with by other deployments where they break."""
-        told = read_relayed(events, form, is_stream=True)
-        others = list(attempt.others)
-        first = _watched(told, attempt.trial, succeeds=False)
-
-        async def follow(text: str, error: GatewayError) -> AsyncGenerator[Event, None] | None:
-            part = self._next_part(request, form, attempt, others, text)
-            logger.warning(
-                "request %s: %s broke off (%s): %s",
-                attempt.context.request_id,
-                attempt.deployment.name,
-                error.code,
-                "another deployment goes on" if part else "no other deployment goes on",
-            )
-            return part
-
-        return continue_broken(first, follow)
-
-    def _next_part(
-        self,
-        request: ChatCompletionRequest,
-        form: ReplyForm,
-        attempt: Attempt,
-        others: list[Deployment],
-        text: str,
-    ) -> AsyncGenerator[Event, None] | None:
-        """The events of the first of `others` that may be asked to go on from `text`."""
-        router, context = self._failover.router, attempt.context
-        while others and self._failover.has_attempts_left(context):
-            deployment = others.pop(0)
-            with self._registry.lease(deployment) as adapter:
-                if not adapter.continues(deployment.upstream_model):
-                    continue
-                if not router.retry_budget.try_retry():
-                    return None
-                trial = router.begin(deployment)
-                if trial is None:
-                    router.retry_budget.end_retry()
-                    continue
-                context.attempts.append(AttemptRecord(deployment=deployment.name))
-                timeouts = router.timeouts(deployment, has_other=False)
-                part = replace(attempt, deployment=deployment, timeouts=timeouts, trial=trial)
-                going_on = continued_request(request, text)
-                ask = partial(adapter.generate_completion, going_on, self._call(part))
-                told = read_relayed(self._answer(ask, deployment), form, is_stream=True)
-                return _watched(told, trial, at_end=router.retry_budget.end_retry)
-        return None
 
 
 def _checked_replies(count: int) -> int:
@@ -357,33 +299,3 @@ def _conversation(request: ChatCompletionRequest) -> str:
         if message["role"] == "user":
             break
     return hashlib.sha256(orjson.dumps(opening)).hexdigest()
-
-
-def _may_continue(request: ChatCompletionRequest, attempt: Attempt) -> bool:
-    is_one_stream = request.wants_stream and (request.n or 1) == 1
-    group = attempt.deployment.group
-    return is_one_stream and bool(attempt.others) and group.after_commit == "continue"
-
-
-async def _watched(
-    events: AsyncGenerator[Event, None],
-    trial: Trial,
-    *,
-    succeeds: bool = True,
-    at_end: Callable[[], None] | None = None,
-) -> AsyncGenerator[Event, None]:
-    """`events`, whose end decides `trial`; its success only where nobody else tells of it."""
-    try:
-        async with aclosing(events):
-            async for event in events:
-                yield event
-        if succeeds:
-            trial.succeed()
-    except GatewayError as exc:
-        trial.fail(exc)
-        raise
-    finally:
-        if succeeds:
-            trial.abandon()  # Only where nothing was decided: the client left.
-        if at_end is not None:
-            at_end()

@@ -18,6 +18,7 @@ from one_api.storage import Database
 from one_api.storage.request_log import (
     MAX_PAGE_ROWS,
     Bodies,
+    Cursor,
     LoggedRequest,
     RequestFilter,
     RequestLog,
@@ -105,7 +106,8 @@ async def _coming(
 ) -> AsyncIterator[LoggedRequest]:
     """Requests as they end, but for those that are `known` to have ended."""
     told = {request.request_id for request in known if request.state != "reserved"}
-    since_ms = _now_ms() if not known else known[0].created_ms
+    start = known[0].cursor if known else Cursor(_now_ms(), "")
+    since_ms = start.created_ms
     while True:
         await asyncio.sleep(_POLL_S)
         now_ms = _now_ms()
@@ -117,7 +119,7 @@ async def _coming(
                 next_ms = min(next_ms, max(request.created_ms, now_ms - _LONGEST_MS))
                 continue
             seen.add(request.request_id)
-            if request.request_id not in told:
+            if request.request_id not in told and request.cursor >= start:
                 yield request
         told = seen
         since_ms = max(since_ms, next_ms)

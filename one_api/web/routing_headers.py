@@ -16,6 +16,7 @@ from one_api.deployment import StrategyName
 from one_api.errors import InvalidRequest, PermissionDenied
 from one_api.failover import RequestContext
 from one_api.policy.auth import ApiKey
+from one_api.policy.cache import CacheUse
 
 #: Key in the application's configuration: how many attempts a request may ask for.
 MAX_ATTEMPTS = "MAX_ATTEMPTS"
@@ -40,6 +41,9 @@ def request_context(caller: ApiKey) -> RequestContext:
     Raises: InvalidRequest and PermissionDenied, whose `param` is the header.
     """
     context = RequestContext(request_id=flask.g.request_id, account=flask.g.get("account"))
+    cache_control = _header("Cache-Control")
+    if cache_control is not None:
+        context.cache_use = CacheUse.of(cache_control)
     timeout = _header(TIMEOUT)
     if timeout is not None:
         context.deadline = asyncio.get_running_loop().time() + _seconds(timeout)

@@ -1,0 +1,153 @@
+"""Deployments being asked: their events, and those of others that go on where one broke off."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from one_api.adapter.base import Call
+from one_api.continuation import continue_broken, continued_request
+from one_api.delivery import adapter_failed
+from one_api.errors import GatewayError
+from one_api.failover import Attempt, AttemptRecord, Failover
+from one_api.stopping import read_relayed
+
+if TYPE_CHECKING:
+    from one_api.converter import ReplyForm
+    from one_api.deployment import Deployment
+    from one_api.events import Event
+    from one_api.routing import Trial
+    from one_api.schemas.chat import ChatCompletionRequest
+
+logger = logging.getLogger(__name__)
+
+
+class Asking:
+    """Asks adapters; with `strict_params` they may drop nothing."""
+
+    def __init__(self, failover: Failover, *, strict_params: bool) -> None:
+        self._failover = failover
+        self._registry = failover.registry
+        self._strict_params = strict_params
+
+    def call(self, attempt: Attempt) -> Call:
+        """What belongs to `attempt`, for the adapter."""
+        return Call(
+            model=attempt.deployment.upstream_model,
+            request_id=attempt.context.request_id,
+            timeouts=attempt.timeouts,
+            strict_params=self._strict_params,
+            on_head=attempt.trial.note_headers,
+        )
+
+    async def events(
+        self, ask: Callable[[], AsyncIterator[Event]], deployment: Deployment
+    ) -> AsyncGenerator[Event, None]:
+        """The adapter's events; what it raises besides GatewayErrors becomes an UpstreamError."""
+        try:
+            with self._registry.lease(deployment):
+                events = ask()
+                if isinstance(events, AsyncGenerator):
+                    async with aclosing(events):
+                        async for event in events:
+                            yield event
+                else:
+                    async for event in events:
+                        yield event
+        except GatewayError:
+            raise
+        except Exception as exc:
+            logger.exception("adapter %s raised while answering", deployment.adapter)
+            raise adapter_failed(deployment) from exc
+
+    # -- streams that break after the client has begun to read them
+
+    def continued(
+        self,
+        events: AsyncGenerator[Event, None],
+        request: ChatCompletionRequest,
+        form: ReplyForm,
+        attempt: Attempt,
+    ) -> AsyncGenerator[Event, None]:
+        """`events`, gone on with by other deployments where they break."""
+        told = read_relayed(events, form, is_stream=True)
+        others = list(attempt.others)
+        first = _watched(told, attempt.trial, succeeds=False)
+
+        async def follow(text: str, error: GatewayError) -> AsyncGenerator[Event, None] | None:
+            part = self._next_part(request, form, attempt, others, text)
+            logger.warning(
+                "request %s: %s broke off (%s): %s",
+                attempt.context.request_id,
+                attempt.deployment.name,
+                error.code,
+                "another deployment goes on" if part else "no other deployment goes on",
+            )
+            return part
+
+        return continue_broken(first, follow)
+
+    def _next_part(
+        self,
+        request: ChatCompletionRequest,
+        form: ReplyForm,
+        attempt: Attempt,
+        others: list[Deployment],
+        text: str,
+    ) -> AsyncGenerator[Event, None] | None:
+        """The events of the first of `others` that may be asked to go on from `text`."""
+        router, context = self._failover.router, attempt.context
+        while others and self._failover.has_attempts_left(context):
+            deployment = others.pop(0)
+            with self._registry.lease(deployment) as adapter:
+                if not adapter.continues(deployment.upstream_model):
+                    continue
+                if not router.retry_budget.try_retry():
+                    return None
+                trial = router.begin(deployment)
+                if trial is None:
+                    router.retry_budget.end_retry()
+                    continue
+                context.attempts.append(AttemptRecord(deployment=deployment.name))
+                timeouts = router.timeouts(deployment, has_other=False)
+                part = replace(attempt, deployment=deployment, timeouts=timeouts, trial=trial)
+                going_on = continued_request(request, text)
+                ask = partial(adapter.generate_completion, going_on, self.call(part))
+                told = read_relayed(self.events(ask, deployment), form, is_stream=True)
+                return _watched(told, trial, at_end=router.retry_budget.end_retry)
+        return None
+
+
+def may_continue(request: ChatCompletionRequest, attempt: Attempt) -> bool:
+    """Whether the operator wants a broken stream gone on with, and there is who could."""
+    is_one_stream = request.wants_stream and (request.n or 1) == 1
+    group = attempt.deployment.group
+    return is_one_stream and bool(attempt.others) and group.after_commit == "continue"
+
+
+async def _watched(
+    events: AsyncGenerator[Event, None],
+    trial: Trial,
+    *,
+    succeeds: bool = True,
+    at_end: Callable[[], None] | None = None,
+) -> AsyncGenerator[Event, None]:
+    """`events`, whose end decides `trial`; its success only where nobody else tells of it."""
+    try:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+        if succeeds:
+            trial.succeed()
+    except GatewayError as exc:
+        trial.fail(exc)
+        raise
+    finally:
+        if succeeds:
+            trial.abandon()  # Only where nothing was decided: the client left.
+        if at_end is not None:
+            at_end()
