@@ -27,6 +27,7 @@ from one_api.gateway import Gateway, GatewayOptions, HoldBack
 from one_api.policy.accounts import AccountBook, Limits
 from one_api.policy.auth import NO_KEY_LIMITS, AdminKey, KeyLimits, KeyRing
 from one_api.policy.cache import ReplyCache
+from one_api.policy.idempotency import Idempotency
 from one_api.policy.prices import PriceTable
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
@@ -45,6 +46,7 @@ from one_api.web.completions import completions_blueprint
 from one_api.web.embeddings import embeddings_blueprint
 from one_api.web.guard import Guard
 from one_api.web.health import health_blueprint
+from one_api.web.idempotency import REPLAYED, Repeats
 from one_api.web.openai import openai_blueprint
 from one_api.web.passthrough import ENDPOINT as PASSTHROUGH
 from one_api.web.passthrough import passthrough_blueprint
@@ -236,6 +238,8 @@ def create_app(
         trusted_proxies=settings.trusted_proxies,
     )
     guard.install(app, (anthropic_errors(settings.api_prefix),))
+    idempotency = Idempotency(book.counters, ttl_s=settings.idempotency_ttl_s)
+    Repeats(idempotency, app.uploads, book.do_later).install(app)
     app.register_blueprint(admin_blueprint(registry, router, app.reload_all, stores))
     app.register_blueprint(health_blueprint(registry, drain, version=__version__))
     usage = usage_blueprint(stores, book.limits.per_key)
@@ -263,7 +267,13 @@ def _configure(app: GatewayFlask, settings: Settings) -> None:
             app,
             origins=list(settings.cors_origins),
             supports_credentials=False,
-            expose_headers=["x-request-id", "request-id", "openai-processing-ms", "retry-after"],
+            expose_headers=[
+                "x-request-id",
+                "request-id",
+                "openai-processing-ms",
+                "retry-after",
+                REPLAYED,
+            ],
             max_age=600,
         )
 

@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks for logged requests that are too old or too many.
 _RETENTION_S = 600.0
+#: Days that a request's row stays where none is to be logged: what a killed process has in its
+#: journal is compared with it, so that nothing is counted twice.
+_UNLOGGED_DAYS = 1.0
 
 
 class Storage:
@@ -85,10 +88,11 @@ class Storage:
 
     async def _keep_small(self, log: RequestLog) -> None:
         settings = self._settings
+        is_off = settings.request_log == "off"
         while True:
             try:
                 await log.purge(
-                    max_age_days=settings.request_log_max_days,
+                    max_age_days=_UNLOGGED_DAYS if is_off else settings.request_log_max_days,
                     max_rows=settings.request_log_max_rows,
                 )
             except StorageUnavailable as exc:

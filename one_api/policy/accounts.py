@@ -285,6 +285,10 @@ class Account:
         """The client is told of `error`, as the status or within a stream."""
         self._error_code = error.code or error.type
 
+    def note_request(self, body: bytes) -> None:
+        """`body` is what the client asked with."""
+        self.request_body = body[: self._book.max_body_chars].decode("utf-8", "replace")
+
     def note_reply(self, data: bytes) -> None:
         """`data` goes to the client; kept only where replies are logged."""
         room = self._book.max_body_chars - len(self._reply)

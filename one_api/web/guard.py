@@ -162,7 +162,11 @@ class Guard:
             request.endpoint, request.content_type or ""
         ):
             return
-        size = len(request.get_data(cache=True))
+        body = request.get_data(cache=True)
+        account: Account | None = flask.g.get("account")
+        if account is not None and account.keeps_bodies:
+            account.note_request(body)
+        size = len(body)
         # werkzeug cuts a body of untold length at the limit without a word.
         is_cut = request.content_length is None and size == request.max_content_length
         if is_cut and request.environ["wsgi.input"].read(1):

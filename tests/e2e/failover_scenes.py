@@ -141,7 +141,12 @@ async def world(directory: Path, text: str, **settings: Any) -> AsyncIterator[Wo
         for provider in providers.values():
             provider.script(models_reply(["m"]), path=MODELS_PATH, repeat_last=True)
         path = written(directory, text, {name: one.url for name, one in providers.items()})
-        given = {"api_keys": CALLER_KEY, "routing_headers": True, **settings}
+        given = {
+            "api_keys": CALLER_KEY,
+            "routing_headers": True,
+            "database_url": "none",
+            **settings,
+        }
         bridge = create_asgi_app(Settings(upstreams_file=path, **given))
         await bridge.app.start()
         try:

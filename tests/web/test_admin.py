@@ -13,10 +13,12 @@ from flask.testing import FlaskClient
 from flask_cors import CORS
 from typing_extensions import override
 
+from one_api.counters.memory import MemoryCounters
 from one_api.deployment import Timeouts
 from one_api.errors import ConfigurationError, UpstreamRateLimited, UpstreamServerError
-from one_api.policy.auth import AdminKey, ApiKey, KeyRing
-from one_api.policy.limits import RateLimiter
+from one_api.policy.accounts import AccountBook, Limits
+from one_api.policy.auth import AdminKey, ApiKey, KeyLimits, KeyRing
+from one_api.policy.prices import PriceTable
 from one_api.registry import ModelRegistry
 from one_api.routing import Router
 from one_api.runtime import Drain, GatewayFlask, Services, UploadPolicy
@@ -91,12 +93,13 @@ def make_admin() -> Iterator[MakeAdmin]:
         reload: Reloads | None = None,
         admin: AdminKey | None = AdminKey(ADMIN_KEY),  # noqa: B008 - it never changes
         keys: tuple[str, ...] = (KEY,),
-        limiter: RateLimiter | None = None,
+        limits: Limits | None = None,
     ) -> FlaskClient:
         registry = registry_of(a=ScriptedAdapter()) if registry is None else registry
         drain = Drain(1)
         app = GatewayFlask(__name__, services=RegistryServices(registry), drain=drain)
-        Guard(KeyRing(keys), limiter, drain, UploadPolicy(), admin=admin).install(app)
+        book = AccountBook(MemoryCounters(), None, PriceTable(), limits or Limits())
+        Guard(KeyRing(keys), book, drain, UploadPolicy(), admin=admin).install(app)
         app.register_blueprint(health_blueprint(registry, drain, version="0"))
         app.register_blueprint(admin_blueprint(registry, router or Router(), reload or Reloads([])))
         app.add_url_rule("/work", "work", lambda: "done")
@@ -213,7 +216,7 @@ class TestAccess:
         assert 200 == client.get("/work", headers={"x-api-key": KEY}).status_code
 
     def test_admin_is_not_limited(self, make_admin: MakeAdmin) -> None:
-        client = make_admin(limiter=RateLimiter(1))
+        client = make_admin(limits=Limits(per_key=KeyLimits(requests_per_minute=1)))
 
         told = [client.get("/admin/upstreams") for _ in range(3)]
 

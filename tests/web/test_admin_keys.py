@@ -184,7 +184,7 @@ class TestPages:
             if after is None:
                 break
 
-        assert sorted(ids) == sorted(sum(pages, []))
+        assert sorted(ids) == sorted(key_id for page in pages for key_id in page)
         assert [2, 2, 1] == [len(page) for page in pages]
 
     @pytest.mark.parametrize("limit", ["0", "201", "-1", "many", "1.5", "9" * 5000, "٣"])
