@@ -100,7 +100,9 @@ def client_keys(settings: Settings, upstreams: Upstreams | None) -> list[str]:
     Raises: ConfigurationError when there are none though there must be, or one is the admin's.
     """
     authorization = upstreams.authorization if upstreams else ()
-    settings.require_keys_in_public(extra_keys=bool(authorization))
+    # With an admin key there can be stored keys, and until there are nobody gets in.
+    has_keys = bool(authorization) or settings.admin_key is not None
+    settings.require_keys_in_public(extra_keys=has_keys)
     settings.require_admin_apart(authorization)
     return [key.get_secret_value() for key in (*settings.api_keys, *authorization)]
 

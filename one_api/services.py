@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 from typing_extensions import override
 
-from one_api.counters import Counters
 from one_api.errors import StorageUnavailable
 from one_api.gateway import Gateway
 from one_api.policy.accounts import AccountBook
@@ -27,8 +27,8 @@ from one_api.storage import (
     key_secret,
     upgrade,
 )
+from one_api.storage.budgets import BudgetReport
 from one_api.upstream import Upstream
-from one_api.web.admin_budgets import BudgetReport
 from one_api.web.admin_values import Stores
 
 logger = logging.getLogger(__name__)
@@ -47,44 +47,47 @@ class Storage:
         self._settings = settings
         self._url = url
         self._stores = stores
-        self._database: Database | None = None
-        self._ledger: Ledger | None = None
-        self._stored: StoredKeys | None = None
-        self._retention: asyncio.Task[None] | None = None
+        self._opened = AsyncExitStack()
 
     async def start(self, book: AccountBook, keys: KeyRing) -> None:
         """Open the database, bring it up to date, and settle what a dead process left.
 
         Raises: ConfigurationError, StorageUnavailable.
         """
-        settings = self._settings
-        self._database = database = await Database.open(self._url)
-        await upgrade(database)
-        configured = settings.key_secret.get_secret_value() if settings.key_secret else None
-        if configured is not None or database.path is not None:
-            store = KeyStore(database, await key_secret(database, configured))
-            self._stored = StoredKeys(store)
-            await self._stored.start()
-            self._stores.keys, keys.stored = store, self._stored
-        self._ledger = Ledger(database, Journal(settings.data_directory))
-        await self._ledger.start()
-        book.ledger = self._ledger
-        self._stores.log = log = RequestLog(database)
+        async with AsyncExitStack() as stack:
+            database = await Database.open(self._url)
+            stack.push_async_callback(database.close)
+            await upgrade(database)
+            stored = await self._open_keys(database, stack)
+            ledger = Ledger(database, Journal(self._settings.data_directory))
+            stack.push_async_callback(ledger.close)
+            await ledger.start()
+            log = RequestLog(database)
+            retention = asyncio.create_task(self._keep_small(log))
+            stack.push_async_callback(_cancel, retention)
+            self._opened = stack.pop_all()
+        keys.stored, book.ledger = stored, ledger
+        self._stores.log = log
         self._stores.usage = UsageReport(database)
         self._stores.budgets = BudgetReport(database)
-        self._retention = asyncio.create_task(self._keep_small(log))
 
     async def close(self) -> None:
         """Write down what is pending, and close the database."""
-        if self._retention is not None:
-            self._retention.cancel()
-            await asyncio.gather(self._retention, return_exceptions=True)
-        if self._stored is not None:
-            await self._stored.close()
-        if self._ledger is not None:
-            await self._ledger.close()
-        if self._database is not None:
-            await self._database.close()
+        await self._opened.aclose()
+
+    async def _open_keys(self, database: Database, stack: AsyncExitStack) -> StoredKeys | None:
+        """The stored keys; None where nobody set the secret that they are hashed with."""
+        secret = self._settings.key_secret
+        if secret is None and database.path is None:
+            logger.info("without KEY_SECRET no stored API key opens this gateway")
+            return None
+        configured = secret.get_secret_value() if secret is not None else None
+        store = KeyStore(database, await key_secret(database, configured))
+        stored = StoredKeys(store)
+        stack.push_async_callback(stored.close)
+        await stored.start()
+        self._stores.keys = store
+        return stored
 
     async def _keep_small(self, log: RequestLog) -> None:
         settings = self._settings
@@ -118,30 +121,39 @@ class GatewayServices(Services):
         self._book = book
         self._keys = keys
         self._storage = storage
+        self._started = AsyncExitStack()
         #: Reads again what the operator may change while the gateway runs.
         self.reload_file: Callable[[], Awaitable[list[str]]] | None = None
 
     @override
     async def start(self) -> None:
-        if self._storage is not None:
-            await self._storage.start(self._book, self._keys)
-        await self._upstream.open()
-        await self._registry.start()
+        """Begin with all or, where one cannot, with none.
+
+        Raises: ConfigurationError, StorageUnavailable.
+        """
+        async with AsyncExitStack() as stack:
+            if self._storage is not None:
+                stack.push_async_callback(self._storage.close)
+                await self._storage.start(self._book, self._keys)
+            stack.push_async_callback(self._book.counters.close)
+            stack.push_async_callback(self._book.close)
+            stack.push_async_callback(self._upstream.close)
+            await self._upstream.open()
+            stack.push_async_callback(self._registry.close)
+            await self._registry.start()
+            stack.push_async_callback(self._gateway.close)
+            self._started = stack.pop_all()
 
     @override
     async def stop(self) -> None:
-        await self._gateway.close()
-        await self._registry.close()
-        await self._upstream.close()
-        await self._book.close()
-        await self._counters.close()
-        if self._storage is not None:
-            await self._storage.close()
-
-    @property
-    def _counters(self) -> Counters:
-        return self._book.counters
+        """End in the opposite order; what fails to end keeps none of the others from it."""
+        await self._started.aclose()
 
     @override
     async def reload(self) -> list[str]:
         return await self.reload_file() if self.reload_file is not None else []
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -90,8 +90,7 @@ def _banner(settings: Settings, registry: ModelRegistry) -> str:
     lines += ["", *_warnings(settings)]
     has_keys = bool(settings.api_keys) or has_keys_in_file(registry)
     if not has_keys:
-        reach = "this machine" if settings.is_loopback else "EVERYBODY (--no-auth)"
-        lines.append(f"No API_KEYS are set: open to {reach}.")
+        lines.append(_openness(settings))
     key = " -H 'Authorization: Bearer <key>'" if has_keys else ""
     lines += [
         "Try it:",
@@ -99,6 +98,15 @@ def _banner(settings: Settings, registry: ModelRegistry) -> str:
         '    -d \'{"model": "echo", "messages": [{"role": "user", "content": "Hello"}]}\'',
     ]
     return "\n".join(lines)
+
+
+def _openness(settings: Settings) -> str:
+    """Who gets in without a key of the settings."""
+    if settings.is_loopback:
+        return "No API_KEYS are set: open to this machine, until there is a stored key."
+    if settings.no_auth:
+        return "No API_KEYS are set: open to EVERYBODY (--no-auth), until there is a stored key."
+    return "No API_KEYS are set: nobody gets in without a stored key (one-api keys create)."
 
 
 def _warnings(settings: Settings) -> list[str]:

@@ -7,6 +7,7 @@ closed once, with what was really used. In between whoever answers it notes what
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine, Iterator, Sequence
@@ -23,7 +24,7 @@ from one_api.errors import (
 )
 from one_api.policy.auth import NO_KEY_LIMITS, ApiKey, KeyLimits
 from one_api.policy.demand import Demand, Measure
-from one_api.policy.prices import PriceTable, cost_microusd, worst_case_microusd
+from one_api.policy.prices import PriceTable, bounded, cost_microusd, worst_case_microusd
 from one_api.policy.standing import headers_of, refusal_of
 from one_api.redaction import redact
 from one_api.storage.entries import BudgetCap, Reservation, Settlement, TokenCounts
@@ -121,7 +122,7 @@ class Account:
         self._began_s = time.perf_counter()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._grant: Grant | None = None
-        self._admitted: tuple[Deployment, ...] | None = None
+        self._is_admitted = False
         self._deployment: Deployment | None = None
         self._attempts = 0
         self._first_content_ms: int | None = None
@@ -141,7 +142,7 @@ class Account:
     def allows(self, model: str) -> bool:
         """Whether the key may ask for `model`, by the name that the client uses."""
         patterns = self.caller.models
-        return patterns is None or any(fnmatchcase(model, pattern) for pattern in patterns)
+        return patterns is None or any(fnmatchcase(model, _stars(name)) for name in patterns)
 
     async def admit(
         self, deployments: Sequence[Deployment], measure: Measure
@@ -152,12 +153,11 @@ class Account:
         Raises: RateLimitExceeded, BudgetExceeded, StorageUnavailable; PermissionDenied when a key
         with a budget asks for what has no price. A refused request has taken nothing.
         """
-        if self._admitted is not None:
-            kept = set(self._admitted)
-            return [one for one in deployments if one in kept] or deployments
-        self._loop = asyncio.get_running_loop()
         budgets = self._budgets()
         allowed = self._priced(deployments) if budgets else deployments
+        if self._is_admitted:
+            return allowed
+        self._loop = asyncio.get_running_loop()
         demand = await measure() if budgets or self._counts_tokens() else None
         await self._take(demand)
         try:
@@ -166,7 +166,7 @@ class Account:
             self._give_back(tokens=0, requests=0)
             self._is_closed = True
             raise
-        self._admitted = tuple(allowed)
+        self._is_admitted = True
         return allowed
 
     async def admit_call(self) -> None:
@@ -222,11 +222,11 @@ class Account:
         estimate = 0
         if budgets and demand is not None:
             prices = [self._book.prices.price_of(one) for one in deployments]
-            completion = demand.completion_tokens or self.caller.limits.max_tokens
+            completion = demand.completion_tokens
+            if completion is None:
+                completion = self.caller.limits.max_tokens or DEFAULT_COMPLETION_TOKENS
             estimate = max(
-                worst_case_microusd(
-                    price, demand.prompt_tokens, completion or DEFAULT_COMPLETION_TOKENS
-                )
+                worst_case_microusd(price, demand.prompt_tokens, completion)
                 for price in prices
                 if price is not None
             )
@@ -314,11 +314,13 @@ class Account:
             is_here = False
         if is_here:
             self._settle(status)
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(self._settle, status)
+        else:
+            with contextlib.suppress(RuntimeError):  # The loop has closed, and all with it.
+                loop.call_soon_threadsafe(self._settle, status)
 
     def _settle(self, status: int) -> None:
-        usage = self._usage
+        # Providers have been seen to tell 10**12 tokens, or fewer than none.
+        usage = bounded(self._usage) if self._usage is not None else None
         self._give_back(tokens=usage.total_tokens if usage else 0)
         ledger = self._book.ledger
         if ledger is None or self._is_call:
@@ -374,6 +376,11 @@ class Account:
 
     def _elapsed_ms(self) -> int:
         return round((time.perf_counter() - self._began_s) * 1000)
+
+
+def _stars(pattern: str) -> str:
+    """`pattern`, of whose characters only `*` stands for others."""
+    return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
 def _expected(demand: Demand) -> int:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from one_api.errors import AuthenticationFailed
@@ -43,11 +44,16 @@ class KeyLimits:
         """These limits, and those of `default` where there are none."""
         if self is NO_KEY_LIMITS:
             return default
-        own = {name: value for name, value in asdict(self).items() if value is not None}
-        return replace(default, **own)
+        return self if default is NO_KEY_LIMITS else _joined(self, default)
 
 
 NO_KEY_LIMITS = KeyLimits()
+
+
+@lru_cache(maxsize=4096)
+def _joined(own: KeyLimits, default: KeyLimits) -> KeyLimits:
+    given = {name: value for name, value in asdict(own).items() if value is not None}
+    return replace(default, **given)
 
 
 @dataclass(frozen=True, slots=True)

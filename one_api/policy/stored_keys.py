@@ -7,7 +7,8 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from one_api.errors import StorageUnavailable
 from one_api.policy.auth import ApiKey, KeyLimits
@@ -22,7 +23,7 @@ FRESH_S = 1.0
 STALE_S = 300.0
 #: How often the database is asked whether there are keys at all, in seconds.
 CENSUS_S = 5.0
-#: Most keys that are remembered; wrong ones come from anybody.
+#: Most keys that are remembered, and as many wrong ones: those come from anybody.
 MAX_REMEMBERED = 10_000
 
 
@@ -34,15 +35,18 @@ class _Memory(NamedTuple):
 class StoredKeys:
     """What the database says of keys, asked once a second for each key in use.
 
-    `has_any` is whether there are keys at all. Belongs to one event loop.
+    `has_any` is whether there are keys at all. Belongs to one event loop, but for `remembered`.
     """
 
     def __init__(self, store: KeyStore, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
-        self._memories: OrderedDict[bytes, _Memory] = OrderedDict()
+        # Apart, so that nobody can make the gateway forget good keys by trying wrong ones.
+        self._good: OrderedDict[bytes, _Memory] = OrderedDict()
+        self._wrong: OrderedDict[bytes, _Memory] = OrderedDict()
         self._asked: dict[bytes, asyncio.Task[ApiKey | None]] = {}
         self._census: asyncio.Task[None] | None = None
+        self._is_out = False
         self.has_any = False
 
     async def start(self) -> None:
@@ -55,13 +59,16 @@ class StoredKeys:
 
     async def close(self) -> None:
         """Stop asking."""
+        tasks: list[asyncio.Task[Any]] = list(self._asked.values())
         if self._census is not None:
-            self._census.cancel()
-            await asyncio.gather(self._census, return_exceptions=True)
+            tasks.append(self._census)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def remembered(self, digest: bytes) -> tuple[bool, ApiKey | None]:
         """Whether the key of this digest was asked about just now, and who it is."""
-        memory = self._memories.get(digest)
+        memory = self._good.get(digest) or self._wrong.get(digest)
         if memory is None or self._clock() - memory.at_s > FRESH_S:
             return False, None
         return True, memory.caller
@@ -69,7 +76,8 @@ class StoredKeys:
     async def look_up(self, presented: str, digest: bytes) -> ApiKey | None:
         """Who has the key `presented`; None when it opens nothing.
 
-        While the database does not answer, those are let in who were a little while ago.
+        While the database does not answer, those are let in who were a little while ago; they wait
+        for it only once.
         Raises: StorageUnavailable for others.
         """
         # One question for all that present the same key at the same time.
@@ -77,22 +85,39 @@ class StoredKeys:
         if task is None:
             task = asyncio.create_task(self._ask(presented, digest))
             self._asked[digest] = task
-            task.add_done_callback(lambda _: self._asked.pop(digest, None))
-        return await asyncio.shield(task)
+            task.add_done_callback(partial(self._forget, digest))
+        stale = self._stale(digest) if self._is_out else None
+        return await asyncio.shield(task) if stale is None else stale
+
+    def _stale(self, digest: bytes) -> ApiKey | None:
+        memory = self._good.get(digest)
+        is_known = memory is not None and self._clock() - memory.at_s <= STALE_S
+        return memory.caller if memory is not None and is_known else None
+
+    def _forget(self, digest: bytes, task: asyncio.Task[ApiKey | None]) -> None:
+        self._asked.pop(digest, None)
+        if not task.cancelled():
+            task.exception()  # Whoever waited has heard it; maybe nobody did.
 
     async def _ask(self, presented: str, digest: bytes) -> ApiKey | None:
+        # From before the question: the answer may be as old as that when it comes.
+        asked_s = self._clock()
         try:
             stored = await self._store.find(presented)
         except StorageUnavailable:
-            memory = self._memories.get(digest)
-            if memory is None or memory.caller is None or self._clock() - memory.at_s > STALE_S:
+            self._is_out = True
+            stale = self._stale(digest)
+            if stale is None:
                 raise
-            return memory.caller
+            return stale
+        self._is_out = False
         caller = None if stored is None else caller_of(stored)
-        self._memories[digest] = _Memory(caller, self._clock())
-        self._memories.move_to_end(digest)
-        if len(self._memories) > MAX_REMEMBERED:
-            self._memories.popitem(last=False)
+        known, other = (self._wrong, self._good) if caller is None else (self._good, self._wrong)
+        known[digest] = _Memory(caller, asked_s)
+        known.move_to_end(digest)
+        other.pop(digest, None)
+        if len(known) > MAX_REMEMBERED:
+            known.popitem(last=False)
         self.has_any = self.has_any or caller is not None
         return caller
 
@@ -101,7 +126,8 @@ class StoredKeys:
             await asyncio.sleep(CENSUS_S)
             try:
                 # Once there were keys, an empty table does not open the gateway to everybody.
-                self.has_any = self.has_any or bool(await self._store.list(limit=1))
+                self.has_any = bool(await self._store.list(limit=1)) or self.has_any
+                self._is_out = False
             except StorageUnavailable as exc:
                 logger.debug("cannot ask whether there are keys: %s", exc.message)
 

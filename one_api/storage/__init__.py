@@ -6,6 +6,7 @@ one. Nothing in this package waits for a database longer than it says.
 
 from __future__ import annotations
 
+from one_api.storage.budgets import BudgetReport
 from one_api.storage.database import Database
 from one_api.storage.entries import Reservation, Settlement
 from one_api.storage.journal import Journal
@@ -17,6 +18,7 @@ from one_api.storage.secret import key_secret
 from one_api.storage.usage import UsageReport
 
 __all__ = [
+    "BudgetReport",
     "Database",
     "Journal",
     "KeySpec",

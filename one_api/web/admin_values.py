@@ -11,10 +11,10 @@ import flask
 
 from one_api.errors import InvalidRequest
 from one_api.schemas import JsonObject
+from one_api.storage.budgets import BudgetReport
 from one_api.storage.keys import KeyStore
 from one_api.storage.request_log import RequestLog
 from one_api.storage.usage import UsageReport
-from one_api.web.admin_budgets import BudgetReport
 from one_api.web.responses import json_response
 
 #: The longest page of a list.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import flask
 
 Network = IPv4Network | IPv6Network
+
+#: An address with the port that some proxies add.
+_WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([0-9.]+):\d{1,5}")
 
 
 def client_address(trusted: Sequence[Network]) -> str | None:
@@ -16,28 +20,29 @@ def client_address(trusted: Sequence[Network]) -> str | None:
     Each trusted proxy has added the address it was called from at the right end of
     `X-Forwarded-For`; what stands left of the first one that is not trusted anybody may have sent.
     """
-    address = flask.request.remote_addr
-    if not trusted or address is None:
-        return address
-    hops = [hop.strip() for hop in flask.request.headers.get("X-Forwarded-For", "").split(",")]
-    while hops and _is_within(address, trusted):
-        hop = hops.pop()
-        if not _is_address(hop):
+    peer = flask.request.remote_addr
+    if not trusted or peer is None:
+        return peer
+    address = _parsed(peer)
+    if address is None:
+        return peer
+    hops = flask.request.headers.get("X-Forwarded-For", "").split(",")
+    while hops and any(address in network for network in trusted):
+        match = _WITH_PORT.fullmatch(hop := hops.pop().strip())
+        before = _parsed(match[1] or match[2] if match else hop)
+        if before is None:
             break
-        address = hop
-    return address
+        address = before
+    return str(address)
 
 
-def _is_within(address: str, networks: Sequence[Network]) -> bool:
-    if not _is_address(address):
-        return False
-    parsed = ip_address(address)
-    return any(parsed in network for network in networks)
-
-
-def _is_address(text: str) -> bool:
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """The address, that of IPv4 also where it is written as IPv6: a socket for both tells it so."""
+    if "%" in text:
+        return None  # Whatever follows is no part of the address, and may be any text.
     try:
-        ip_address(text)
+        address = ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

@@ -105,6 +105,8 @@ class Guard:
         given = flask.request.headers.get("x-request-id", "")
         is_sound = _REQUEST_ID.fullmatch(given) is not None
         flask.g.request_id = given if is_sound else random_id("req_", 32)
+        # A client may send the same id again; that of an account never comes twice.
+        flask.g.account_id = f"{given}.{random_id('', 8)}" if is_sound else flask.g.request_id
         rejected: GatewayError | None = flask.request.environ.get(REJECTED)
         if rejected is not None:
             raise rejected
@@ -138,10 +140,9 @@ class Guard:
     def _open_account(self, caller: ApiKey, address: str | None) -> None:
         endpoint = flask.request.endpoint or ""
         rule = flask.request.url_rule
-        # A request id may come from the client; that of an account never comes twice.
         flask.g.account = account = self._book.open(
             caller,
-            f"{flask.g.request_id}.{random_id('', 8)}",
+            flask.g.account_id,
             endpoint=rule.rule if rule is not None else flask.request.path,
             client_address=address,
         )

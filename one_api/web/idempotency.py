@@ -73,8 +73,7 @@ class Repeats:
         return None
 
     def _end(self, response: flask.Response) -> flask.Response:
-        is_stream = isinstance(response, StreamingResponse)
-        if is_stream and response.chunks is None:
+        if isinstance(response, StreamingResponse) and response.chunks is None:
             return response  # Only the head of a stream whose view has not returned.
         started: Started | None = flask.g.pop("idempotent", None)
         if started is None:
@@ -82,7 +81,7 @@ class Repeats:
         wait_for = flask.current_app.ensure_sync
         if not 200 <= response.status_code < 300:
             wait_for(self._surely)(self._idempotency.release(started))
-        elif is_stream:
+        elif isinstance(response, StreamingResponse):
             response.chunks = wait_for(self._begin_tape)(response, started)
         else:
             reply = _reply_in(response, response.get_data())

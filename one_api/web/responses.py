@@ -54,6 +54,8 @@ def open_stream_early(head: StreamingResponse, delay_s: float) -> None:
     if delay_s:
         # The same headers that the real response will get (CORS, request id).
         flask.current_app.process_response(head)
+        # What became of the request is not known yet: its client may leave before it is.
+        flask.g.pop("status", None)
         open_early(flask.request.environ, delay_s, head)
 
 

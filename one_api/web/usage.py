@@ -9,8 +9,8 @@ import flask
 
 from one_api.policy.auth import NO_KEY_LIMITS, ApiKey, KeyLimits
 from one_api.schemas import JsonObject
+from one_api.storage.budgets import BudgetReport, BudgetStanding
 from one_api.storage.usage import MAX_LINES
-from one_api.web.admin_budgets import BudgetReport, BudgetStanding
 from one_api.web.admin_usage import usage_to_wire
 from one_api.web.admin_values import Query, Stores, forbid_storing, list_response, required
 

@@ -19,11 +19,11 @@ from tests.web.stored import ODD_VALUES, Past, remember
 START_MS = 1_795_132_800_000
 
 
-def past(number: int, *, model: str = "m", ends: bool = True) -> Past:
+def past(number: int, *, model: str = "m", ends: bool = True, at_ms: int | None = None) -> Past:
     request = Reservation(
         request_id=f"req-{number}",
         key_id=f"key_{number % 2}",
-        created_ms=START_MS + number,
+        created_ms=START_MS + number if at_ms is None else at_ms,
         endpoint="/v1/chat/completions",
         model=model,
     )
@@ -65,7 +65,7 @@ class TestTail:
         assert " ... " in run_here("logs", "tail").stdout
 
     def test_follow_prints_what_comes(self, tmp_path: Path) -> None:
-        remember(tmp_path, [past(1), past(2)])
+        remember(tmp_path, [past(number, at_ms=START_MS) for number in (1, 2)])
         with subprocess.Popen(
             [f"{BIN}/one-api", "logs", "tail", "-n", "1", "--follow"],
             cwd=tmp_path,

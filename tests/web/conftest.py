@@ -34,7 +34,14 @@ def make_app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MakeAp
 
     def make(registry: ModelRegistry | None = None, **settings: Any) -> GatewayFlask:
         app = create_app(
-            Settings(**{"api_keys": KEY, "passthrough_enabled": False, "database_url": "none", **settings}),
+            Settings(
+                **{
+                    "api_keys": KEY,
+                    "passthrough_enabled": False,
+                    "database_url": "none",
+                    **settings,
+                }
+            ),
             registry=registry_of(a=ScriptedAdapter()) if registry is None else registry,
         )
         made.append(app)

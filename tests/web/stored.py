@@ -17,6 +17,7 @@ from one_api.errors import GatewayError
 from one_api.policy.auth import ApiKey
 from one_api.runtime import Drain, GatewayFlask, Services
 from one_api.storage import Database
+from one_api.storage.budgets import BudgetReport
 from one_api.storage.entries import Reservation, Settlement
 from one_api.storage.journal import Journal
 from one_api.storage.keys import KeyStore
@@ -24,7 +25,6 @@ from one_api.storage.ledger import Ledger
 from one_api.storage.request_log import RequestLog
 from one_api.storage.schema import upgrade
 from one_api.storage.usage import UsageReport
-from one_api.web.admin_budgets import BudgetReport
 from one_api.web.admin_values import Stores
 from one_api.web.responses import error_response
 

@@ -253,13 +253,17 @@ class TestKeyRing:
     ) -> None:
         caller = KeyRing(keys, may_route=may_route).authenticate(KEY, fallback_id="address")
 
+        assert caller is not None
         assert (may_route, False) == (caller.may_route, caller.is_admin)
 
     def test_replaced_keys_open_no_more(self, make_admin: MakeAdmin) -> None:
         ring = KeyRing(["sk-first-key"], may_route=True)
         ring.replace(["sk-second-key"])
 
-        assert ring.authenticate("sk-second-key", fallback_id="").may_route
+        caller = ring.authenticate("sk-second-key", fallback_id="")
+
+        assert caller is not None
+        assert caller.may_route
         with pytest.raises(Exception, match="Incorrect API key"):
             ring.authenticate("sk-first-key", fallback_id="")
 

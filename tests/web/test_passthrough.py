@@ -88,7 +88,7 @@ def client(recorder: Recorder) -> Iterator[FlaskClient]:
             CompatibleProvider(name="provider", base_url=BASE),
         ),
     )
-    settings = Settings.load(api_keys=(KEY,), passthrough_adapter="provider")
+    settings = Settings.load(api_keys=(KEY,), passthrough_adapter="provider", database_url="none")
     app = create_app(settings, registry=registry)
     yield app.test_client()
     app.close()

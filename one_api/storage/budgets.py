@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from one_api.storage import Database
+from one_api.storage.database import Database
 from one_api.storage.tables import budgets
 
 
