@@ -67,9 +67,12 @@ class RouteStep:
 async def explain_route(registry: ModelRegistry, router: Router, model: str) -> list[RouteStep]:
     """What would be tried for `model` now, in order; then what would not, and why.
 
+    Waits for the providers' first lists: without them everything is a guess.
+
     A strategy that draws lots draws them anew for each request.
     Raises: ModelNotFound, NoDeploymentAvailable as the registry does.
     """
+    await registry.list_all_models()
     plan = router.plan(await registry.deployments_for(model))
     because_last = "the last resort" if plan.is_last_resort else ""
 
@@ -148,6 +151,11 @@ async def _deployments(registry: ModelRegistry, router: Router) -> list[JsonObje
         for deployment in await registry.deployments_for(model.id):
             known.setdefault(deployment.name, deployment)
             models.setdefault(deployment.name, []).append(model.id)
+    for deployment in router.known():
+        # Reached by a pattern, or by its name: no list tells of it.
+        if deployment.upstream_model and deployment.name not in known:
+            known[deployment.name] = deployment
+            models[deployment.name] = [deployment.model]
     return [
         {
             **state.to_wire(),

@@ -38,7 +38,8 @@ MESSAGE = {"model": "m", "messages": [{"role": "user", "content": "Hello?"}], "m
 @pytest.fixture
 async def branch(tmp_path: Path) -> AsyncIterator[Bank]:
     async with bank(tmp_path) as made:
-        made.script(a=whole())
+        # What the model `other` answers is each test's own.
+        made["a"].script(whole(), model="m", repeat_last=True)
         yield made
 
 
@@ -152,8 +153,9 @@ async def test_all_keys_together_have_a_limit_that_is_nobodys_to_see(tmp_path: P
 async def test_an_estimate_is_taken_and_settled_to_the_truth(branch: Bank) -> None:
     key = await branch.make_key(tokens_per_minute=1_000)
     gate = Gate()
-    branch["a"].script((Hold(gate), *openai_completion(counted(60, 40))), model="m")
-    running = branch.begin(chat(max_tokens=500), authorization=f"Bearer {key}")
+    branch["a"].script((Hold(gate), *openai_completion(counted(60, 40))), model="other")
+    body = {**chat(max_tokens=500), "model": "other"}
+    running = branch.begin(body, authorization=f"Bearer {key}")
     await until_true(lambda: bool(branch.requests("a")))
     meanwhile = await branch.ask_as(key, chat(max_tokens=600))
     gate.open()

@@ -28,7 +28,7 @@ from one_api.web.admin import admin_blueprint
 from one_api.web.guard import Guard
 from one_api.web.health import health_blueprint
 from tests.adapters_in_test import ScriptedAdapter, context, registry_of
-from tests.web.conftest import KEY
+from tests.web.conftest import AUTH, KEY, MakeApp
 
 ADMIN_KEY = "the-key-of-the-operator"
 PATHS = [
@@ -529,3 +529,14 @@ class TestReloadOfTheApplication:
             signal.signal(signal.SIGHUP, previous)
 
         assert [] == caught
+
+
+def test_deployments_that_no_list_tells_of_are_shown_once_asked(make_app: MakeApp) -> None:
+    client = make_app(admin_key=ADMIN_KEY).test_client()
+    body = {"model": "a/unlisted", "messages": [{"role": "user", "content": "Hi"}]}
+    assert 200 == client.post("/v1/chat/completions", json=body, headers=AUTH).status_code
+
+    told = client.get("/admin/deployments", headers={"x-api-key": ADMIN_KEY}).get_json()["data"]
+
+    assert ["a/m", "a/unlisted"] == [one["name"] for one in told]
+    assert ["a/unlisted"] == told[1]["models"]
