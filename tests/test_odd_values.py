@@ -78,7 +78,7 @@ def first_completed(text: str, stops: Iterable[str]) -> tuple[str, str | None]:
     pieces=st.lists(st.text(alphabet="abc", max_size=5), max_size=12),
     stops=st.lists(st.text(alphabet="ab", max_size=4), max_size=4),
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 def test_any_text_cut_anywhere_ends_at_the_first_stop_completed(
     pieces: list[str], stops: list[str]
 ) -> None:

@@ -96,7 +96,7 @@ def merged(events: Sequence[Event]) -> list[Event]:
     pieces=st.lists(st.tuples(st.integers(0, 2), st.text(alphabet="abc", max_size=5)), max_size=20),
     stops=unnested_stops(),
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 async def test_every_choice_ends_where_its_whole_text_would(
     pieces: list[tuple[int, str]], stops: list[str]
 ) -> None:

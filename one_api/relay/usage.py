@@ -7,7 +7,6 @@ arguments of a call, and a provider quotes the tools of the request.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -20,7 +19,8 @@ from one_api.schemas import JsonObject
 _WHOLE_BYTES, _TAIL_BYTES = 65_536, 16_384
 #: The beginning of a usage. In the text of a string the quotes would be escaped.
 _USAGE = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+#: A bracket, or a string, of which the last may be cut: it would be looked through quote by quote.
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[{}\[\]]', re.DOTALL)
 #: The events of streams that hold a message or a response, and with it its usage.
 _ENVELOPES = ("message", "response")
 
@@ -80,10 +80,7 @@ class UsageScan:
 
 def _of_whole(part: bytes) -> Any:
     """The usage in a body, or in a line of a stream; an unfinished one tells nothing."""
-    try:
-        value = orjson.loads(part.removeprefix(b"data:"))
-    except orjson.JSONDecodeError:
-        return None
+    value = _decoded(part.removeprefix(b"data:"))
     if not isinstance(value, dict):
         return None
     holders = [value, *(value.get(name) for name in _ENVELOPES)]
@@ -96,26 +93,32 @@ def _of_end(part: bytes, most_levels: int) -> Any:
 
     How deep is told by what is closed after it: whatever comes before may be deeper.
     """
-    for match in reversed(list(_USAGE.finditer(part))):
-        depth, end = 0, 0
-        for position, change in _brackets(part, match.end()):
-            depth += change
-            if not depth and not end:
-                end = position
-        if end and 1 <= -depth <= most_levels:
-            try:
-                return orjson.loads(part[match.end() : end])
-            except orjson.JSONDecodeError:
-                return None
+    starts = {match.end() for match in _USAGE.finditer(part)}
+    open_at: dict[int, int] = {}
+    found: list[tuple[int, slice]] = []
+    depth = 0
+    # The first one is outside of strings, so that all that follows is told apart from texts.
+    for token in _TOKEN.finditer(part, min(starts)):
+        match token[0]:
+            case b"{" | b"[":
+                if token.start() in starts:
+                    open_at[depth] = token.start()
+                depth += 1
+            case b"}" | b"]":
+                depth -= 1
+                if depth in open_at:
+                    found.append((depth, slice(open_at.pop(depth), token.end())))
+    for level, place in reversed(found):
+        if 1 <= level - depth <= most_levels:
+            return _decoded(part[place])
     return None
 
 
-def _brackets(data: bytes, start: int) -> Iterator[tuple[int, int]]:
-    """Where brackets outside of strings end, and whether they open (1) or close (-1)."""
-    for token in _TOKEN.finditer(data, start):
-        first = token[0][:1]
-        if first != b'"':
-            yield token.end(), 1 if first in b"{[" else -1
+def _decoded(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _usage(told: JsonObject) -> Usage | None:

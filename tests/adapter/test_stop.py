@@ -38,7 +38,7 @@ def unnested_stops(draw: st.DrawFn) -> list[str]:
 
 
 @given(pieces=st.lists(st.text(alphabet="abc", max_size=5), max_size=12), stops=unnested_stops())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 def test_any_text_cut_anywhere_ends_where_the_whole_would(
     pieces: list[str], stops: list[str]
 ) -> None:

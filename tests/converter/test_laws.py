@@ -12,13 +12,13 @@ from one_api.events import Event, KeepAlive, UsageReport
 from tests.converter.digest import digest, facts
 from tests.converter.replies import chunks_of, folded, form, replies, written
 
-_EXAMPLES = settings(max_examples=40, deadline=None)
+_EXAMPLES = settings(deadline=None)
 _FIELDS: st.SearchStrategy[ReasoningField] = st.sampled_from(
     ["both", "reasoning", "reasoning_content"]
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(deadline=None)
 @given(replies(), st.booleans(), _FIELDS)
 def test_sdk_makes_of_the_stream_what_the_fold_makes_of_the_events(
     events: list[Event], functions: bool, reasoning_field: ReasoningField

@@ -170,7 +170,7 @@ def test_memory_counts_as_the_record_does() -> None:
             super().__init__(MemoryWorld())
 
     run_state_machine_as_test(
-        MemoryMachine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
+        MemoryMachine, settings=settings(stateful_step_count=40, deadline=None)
     )
 
 
@@ -181,5 +181,5 @@ def test_redis_counts_as_the_record_does(shared_redis: RedisServer) -> None:
             super().__init__(RedisWorld(shared_redis))
 
     run_state_machine_as_test(
-        RedisMachine, settings=settings(max_examples=30, stateful_step_count=30, deadline=None)
+        RedisMachine, settings=settings(stateful_step_count=30, deadline=None)
     )

@@ -54,6 +54,11 @@ ADAPTERS_VARIABLES = (
 )
 ALL_MODELS = ("echo", *OPENAI_MODELS, *CLAUDE_MODELS, UNREACHABLE_MODEL)
 
+#: Fixtures that start a gateway which no other test uses, or few.
+GATEWAYS_OF_FEW = frozenset(
+    {"early_gateway", "impatient_gateway", "open_web_gateway", "start_gateway", "web_gateway"}
+)
+
 _PROCESSES = pytest.StashKey[list[GatewayProcess]]()
 _LOG_LENGTHS = pytest.StashKey[dict[GatewayProcess, int]]()
 
@@ -84,6 +89,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_PROCESSES] = []
     # A test run that is told to end takes its gateways along, as one that is interrupted does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests are slow that start a gateway beside the one that most of them share.
+
+    To start one takes two seconds of a processor.
+    """
+    assert isinstance(item, pytest.Function)
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    has_server = any(server in parameters for server in SERVERS if server != "granian")
+    if has_server or not GATEWAYS_OF_FEW.isdisjoint(item.fixturenames):
+        item.add_marker(pytest.mark.slow)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

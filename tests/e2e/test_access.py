@@ -24,6 +24,7 @@ def chat_url(gateway: GatewayProcess) -> str:
 # -- starting in the open
 
 
+@pytest.mark.slow
 def test_an_open_gateway_on_a_public_address_does_not_start(tmp_path: Path) -> None:
     ended = run_to_end(["serve", "--host", "0.0.0.0", "--port", "1"], tmp_path)  # noqa: S104
     assert 2 == ended.returncode

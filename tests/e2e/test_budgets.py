@@ -197,14 +197,15 @@ def test_openais_sdk_does_not_ask_again(tmp_path: Path) -> None:
     with provider() as upstream:
         front = office(tmp_path, upstream)
         key = front.make_key("--budget-total-usd", "0.000001")
-        with (
-            front.open() as gateway,
-            openai.OpenAI(base_url=gateway.base_url, api_key=key, max_retries=5) as client,
-            pytest.raises(openai.RateLimitError) as caught,
-        ):
-            client.chat.completions.create(**ASKED)
+        with front.open() as gateway:
+            with (
+                openai.OpenAI(base_url=gateway.base_url, api_key=key, max_retries=5) as client,
+                pytest.raises(openai.RateLimitError) as caught,
+            ):
+                client.chat.completions.create(**ASKED)
+            rows = ended_rows(front.rows, 1)
         assert "insufficient_quota" == caught.value.code
-        assert [429] == [row["status"] for row in front.rows()]
+        assert [429] == [row["status"] for row in rows]
     assert 0 == calls(upstream)
 
 

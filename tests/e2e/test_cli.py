@@ -21,6 +21,7 @@ def test_version(run_here: RunHere) -> None:
     assert (0, f"one-api, version {one_api.__version__}\n") == (result.exit_code, result.output)
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_the_command_does(tmp_path: Path) -> None:
     told = subprocess.run(
         [f"{BIN}/python", "-m", "one_api", "--help"],
@@ -63,6 +64,7 @@ def test_adapters_are_listed_with_how_to_switch_them_on(run_here: RunHere) -> No
     assert "CLAUDE_API_KEY" in rows["claude"]
 
 
+@pytest.mark.slow
 def test_chat_prints_the_answer(tmp_path: Path) -> None:
     ended = run_to_end(["chat", "echo", "Good morning, gateway"], tmp_path)
     assert (0, "Good morning, gateway\n", "") == (ended.returncode, ended.stdout, ended.stderr)

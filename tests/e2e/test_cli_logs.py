@@ -64,6 +64,7 @@ class TestTail:
 
         assert " ... " in run_here("logs", "tail").stdout
 
+    @pytest.mark.slow
     def test_follow_prints_what_comes(self, tmp_path: Path) -> None:
         remember(tmp_path, [past(number, at_ms=START_MS) for number in (1, 2)])
         with subprocess.Popen(
@@ -153,6 +154,7 @@ class TestExport:
         assert 2 == result.exit_code
         assert "--since" in result.stderr
 
+    @pytest.mark.slow
     def test_reader_that_leaves_ends_it_without_noise(self, tmp_path: Path) -> None:
         remember(tmp_path, [past(number) for number in range(1, 601)])
 

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import http.client
+import itertools
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +24,12 @@ from tests.e2e.account_scenes import (
     calls,
     cost_of,
     counted,
+    ended_rows,
     office,
     provider,
-    sqlite_rows,
     until_true,
 )
-from tests.e2e.exchanges import exchange, stream
+from tests.e2e.exchanges import exchange, raw_request, sent, stream
 from tests.e2e.failover_scenes import (
     CALLER_KEY,
     EMBEDDINGS_PATH,
@@ -362,5 +369,85 @@ def test_a_server_that_is_told_to_stop_writes_down_what_it_cut(tmp_path: Path) -
     assert 15 <= row["completion_tokens"] <= 60
     assert [] == list(tmp_path.glob("journal-*.jsonl"))
     assert 1 == calls(upstream)
-    assert sqlite_rows(front.database, "usage_days")
-    assert exchange is not None
+
+
+class Load:
+    """Callers who ask as fast as they are answered, until their gateway is gone."""
+
+    CALLERS = 6
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = keys
+        #: The ids of requests that were answered to their end, whole and as streams.
+        self.finished: set[str] = set()
+        self._serial = itertools.count()
+
+    def run(self, url: str, kill: Callable[[], None]) -> None:
+        """Ask until `kill`, which is called under load, has ended the gateway."""
+        enough = len(self.finished) + 40
+        with ThreadPoolExecutor(self.CALLERS) as callers:
+            asking = [callers.submit(self._ask, url, n) for n in range(self.CALLERS)]
+            deadline = time.monotonic() + 15
+            while len(self.finished) < enough and time.monotonic() < deadline:
+                time.sleep(0.01)
+            kill()
+            for one in asking:
+                one.result()
+
+    def _ask(self, url: str, caller: int) -> None:
+        key, is_stream = self._keys[caller % len(self._keys)], caller % 3 == 0
+        while True:
+            request_id = f"load-{next(self._serial)}"
+            body = streamed(max_tokens=10) if is_stream else chat(max_tokens=10)
+            try:
+                answer = exchange(url, body, key=key, headers={"X-Request-Id": request_id})
+            except (OSError, http.client.HTTPException):
+                return
+            assert 200 == answer.status, answer.body
+            self.finished.add(request_id)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_forgets_nothing_that_it_had_answered(tmp_path: Path) -> None:
+    kills = 4
+    with provider() as upstream, ExitStack() as hanging:
+        upstream.script((Hang(),), model="other", repeat_last=True)
+        upstream.script(openai_stream(SAID), model="m", repeat_last=True)
+        front = office(tmp_path, upstream)
+        keys = [front.make_key("--budget-total-usd", "1000"), front.make_key()]
+        load = Load(keys)
+        for _ in range(kills):
+            with front.open() as gateway:
+                url = f"{gateway.base_url}/chat/completions"
+                body = json.dumps({**chat(), "model": "other"}).encode()
+                raw = raw_request("/v1/chat/completions", body, keys[0])
+                before = calls(upstream)
+                hanging.enter_context(sent(gateway.url, raw))
+                upstream.wait_for_requests(before + 1)
+                load.run(url, gateway.kill)
+        with front.open():
+            rows = ended_rows(front.rows, len(load.finished))
+            budget = wait_for_release(front.rows)
+    by_id: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_id[row["request_id"].rpartition(".")[0]].append(row)
+    assert {1} == {len(found) for found in by_id.values()}, "a request is there twice"
+    ends = Counter(by_id[one][0]["state"] for one in load.finished)
+    assert {"settled": len(load.finished)} == ends
+    assert set() == {row["state"] for row in rows} - {"settled", "abandoned"}
+    given_up = [row for row in rows if row["model"] == "other"]
+    assert ["abandoned"] * kills == [row["state"] for row in given_up]
+    assert 0 == budget["reserved_microusd"]
+    assert budget["spent_microusd"] == sum(
+        row["cost_microusd"] for row in rows if row["key_id"] == budget["key_id"]
+    )
+
+
+def wait_for_release(rows: Callable[[str], list[Row]]) -> Row:
+    """The one budget, once nothing of it is reserved any more."""
+    deadline = time.monotonic() + 10
+    while True:
+        (budget,) = rows("budgets")
+        if not budget["reserved_microusd"] or time.monotonic() > deadline:
+            return budget
+        time.sleep(0.05)

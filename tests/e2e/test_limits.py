@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -250,17 +251,19 @@ async def test_gateways_that_share_a_redis_share_their_limits(
             directory.mkdir()
             given = {
                 "redis_url": redis.url,
+                # On a slow machine one may not be heard in time: it must not count for itself.
+                "redis_failure": "fail_closed",
                 "database_url": f"sqlite:///{tmp_path}/one_api.db",
                 "data_dir": directory,
-                "max_concurrent_requests": 100,
             }
             made = await stack.enter_async_context(bank(directory, **given))
             made.script(a=whole())
             gateways.append(made)
         key = await gateways[0].make_key(requests_per_minute=10)
-        answers = await asyncio.gather(
-            *(gateways[n % 3].ask_as(key, chat()) for n in range(30))
-        )
-        assert 10 == sum(answer.status == 200 for answer in answers)
-        assert 10 == sum(gateway.calls["a"] for gateway in gateways)
-        assert {200, 429} == {answer.status for answer in answers}
+        answers: list[Answer] = []
+        for _ in range(12):
+            answers += await asyncio.gather(*(one.ask_as(key, chat()) for one in gateways))
+        statuses = Counter(answer.status for answer in answers)
+        assert statuses[200] == sum(gateway.calls["a"] for gateway in gateways)
+    assert {200, 429} <= statuses.keys() <= {200, 429, 503}
+    assert 10 - statuses[503] <= statuses[200] <= 10

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import replace
 
 import pytest
 
 from one_api.errors import AuthenticationFailed
-from one_api.policy.auth import KeyRing, bearer_token, key_id
+from one_api.policy.auth import (
+    NO_KEY_LIMITS,
+    AdminKey,
+    ApiKey,
+    KeyLimits,
+    KeyRing,
+    bearer_token,
+    key_id,
+)
 
 KEYS = ["sk-first-key", "sk-second-key", "sk-third-key"]
 
 
+def required(ring: KeyRing, presented: str | None, address: str = "address") -> ApiKey:
+    """Who presented the key, as the ring knows without asking a database."""
+    caller = ring.authenticate(presented, fallback_id=address)
+    assert caller is not None
+    return caller
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_each_key_opens_under_its_own_id(key: str) -> None:
-    assert key_id(key) == KeyRing(KEYS).authenticate(key, fallback_id="address").id
+    assert key_id(key) == required(KeyRing(KEYS), key).id
 
 
 @pytest.mark.parametrize(
@@ -68,8 +84,8 @@ def test_ring_without_keys_lets_everybody_in_by_address() -> None:
     ring = KeyRing([])
 
     assert ring.is_open
-    assert "192.0.2.7" == ring.authenticate(None, fallback_id="192.0.2.7").id
-    assert "192.0.2.7" == ring.authenticate("any", fallback_id="192.0.2.7").id
+    assert "192.0.2.7" == required(ring, None, "192.0.2.7").id
+    assert "192.0.2.7" == required(ring, "any", "192.0.2.7").id
     assert not KeyRing(KEYS).is_open
 
 
@@ -108,3 +124,62 @@ def test_ring_does_not_show_its_keys() -> None:
 )
 def test_bearer_token(header: str | None, token: str | None) -> None:
     assert token == bearer_token(header)
+
+
+LIMITS = KeyLimits(requests_per_minute=5, max_tokens=7)
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "expected"),
+    [
+        (NO_KEY_LIMITS, NO_KEY_LIMITS, NO_KEY_LIMITS),
+        (NO_KEY_LIMITS, LIMITS, LIMITS),
+        (LIMITS, NO_KEY_LIMITS, LIMITS),
+        (KeyLimits(), LIMITS, LIMITS),
+        (KeyLimits(requests_per_minute=9), LIMITS, replace(LIMITS, requests_per_minute=9)),
+        (KeyLimits(requests_per_minute=0), LIMITS, replace(LIMITS, requests_per_minute=0)),
+        (KeyLimits(tokens_per_minute=9), LIMITS, replace(LIMITS, tokens_per_minute=9)),
+    ],
+)
+def test_own_limits_come_before_the_defaults(
+    own: KeyLimits, default: KeyLimits, expected: KeyLimits
+) -> None:
+    assert expected == own.over(default)
+
+
+def test_ring_takes_other_keys_without_a_pause() -> None:
+    ring = KeyRing(KEYS)
+    ring.replace(["sk-new-key"])
+
+    assert key_id("sk-new-key") == required(ring, "sk-new-key").id
+    with pytest.raises(AuthenticationFailed):
+        ring.authenticate(KEYS[0], fallback_id="address")
+
+
+def test_a_public_ring_without_keys_lets_nobody_in() -> None:
+    ring = KeyRing([], is_public=True)
+
+    assert not ring.is_open
+    for presented in (None, "any"):
+        with pytest.raises(AuthenticationFailed):
+            ring.authenticate(presented, fallback_id="address")
+
+
+async def test_a_ring_without_a_database_asks_none() -> None:
+    with pytest.raises(AuthenticationFailed):
+        await KeyRing(KEYS).look_up("sk-oa-unknown")
+
+
+@pytest.mark.parametrize("may_route", [True, False])
+def test_callers_of_the_settings_may_what_the_settings_say(may_route: bool) -> None:
+    assert may_route is required(KeyRing(KEYS, may_route=may_route), KEYS[0]).may_route
+    assert may_route is required(KeyRing([], may_route=may_route), None).may_route
+
+
+@pytest.mark.parametrize("presented", [None, "", "sk-admi", "sk-admin ", KEYS[0]])
+def test_the_admin_s_door_opens_to_its_key_only(presented: str | None) -> None:
+    admin = AdminKey("sk-admin")
+
+    assert admin.authenticate("sk-admin").is_admin
+    with pytest.raises(AuthenticationFailed):
+        admin.authenticate(presented)

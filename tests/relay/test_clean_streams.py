@@ -44,7 +44,7 @@ def test_leaves_byte_identical_in_pieces_of_any_size(answer: Answer, size: int) 
     assert whole == relayed(split(whole, size))[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.data())
 def test_leaves_byte_identical_however_it_is_cut(data: st.DataObject) -> None:
     answer = data.draw(st.sampled_from([HELLO, PARALLEL_TOOL_CALLS, ANSWERS["unicode"]]))

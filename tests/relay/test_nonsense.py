@@ -62,7 +62,7 @@ _REPLY = _object(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.lists(_REPLY, max_size=4), st.integers(1, 2))
 def test_stream_of_any_json_is_relayed_or_refused(chunks: list[Any], choices: int) -> None:
     opening = openai_frames()[:2]
@@ -73,7 +73,7 @@ def test_stream_of_any_json_is_relayed_or_refused(chunks: list[Any], choices: in
     assert all(isinstance(chunk["choices"], list) for chunk in chunks_of(out))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(_REPLY)
 def test_body_of_any_json_is_relayed_or_refused(reply: Any) -> None:
     try:
@@ -83,7 +83,7 @@ def test_body_of_any_json_is_relayed_or_refused(reply: Any) -> None:
     assert all("message" in choice for choice in orjson.loads(body)["choices"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(
     st.lists(
         st.binary(max_size=30)

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from one_api.events import Usage
 from one_api.relay.usage import UsageScan
 from tests.scripted_upstream import (
-    ONE_TOOL_CALL,
-    AnthropicDialect,
     Answer,
+    AnthropicDialect,
     OpenAIDialect,
     TokenCount,
     anthropic_events,
@@ -189,11 +188,11 @@ SPOOFS = {
     "arguments, deep": message_that_calls(nested(5)),
     "arguments in a stream": b"".join(
         anthropic_frames(
-            anthropic_events(
-                Answer(words=("a",), usage=COUNT, tool_calls=ONE_TOOL_CALL.tool_calls)
-            )[:-2]
-            + [{"type": "content_block_delta", "delta": {"usage": SPOOF}}]
-            + anthropic_events(ANSWER)[-2:]
+            [
+                *anthropic_events(ANSWER)[:-2],
+                {"type": "content_block_delta", "delta": {"usage": SPOOF}},
+                *anthropic_events(ANSWER)[-2:],
+            ]
         )
     ),
     "after the usage": message_with_context_after(),
@@ -232,6 +231,9 @@ def test_what_a_model_or_a_client_says_is_not_believed(body: bytes, size: int) -
         pytest.param(b"RIFF\0\1\2\n\xff" * 20_000, id="sound"),
         pytest.param(b"[" * 200_000, id="brackets"),
         pytest.param(b'"usage":{' * 20_000, id="many beginnings"),
+        pytest.param(
+            b'{"x":"%b","usage":{"a":"%b' % (b"x" * 99_000, b'\\"' * 30_000), id="many quotes"
+        ),
     ],
 )
 def test_no_usage_is_made_up(body: bytes) -> None:
@@ -294,8 +296,10 @@ def test_forms_of_usage(wire: dict[str, Any], expected: Usage) -> None:
 
 JSON = st.recursive(
     st.none() | st.integers() | st.text('u"\\{}[]: \n', max_size=12) | st.just(SAYS),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["usage", 'x"', "\\", "a"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["usage", 'x"', "\\", "a"]), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 

@@ -146,7 +146,7 @@ class BreakerLaws(RuleBasedStateMachine):
         assert (left_s if model.state == "open" else 0.0) == breaker.reopens_in_s(self.now_s)
 
 
-BreakerLaws.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+BreakerLaws.TestCase.settings = settings(stateful_step_count=40, deadline=None)
 test_breaker_agrees_with_its_model = BreakerLaws.TestCase
 
 

@@ -58,7 +58,7 @@ class BudgetLaws(RuleBasedStateMachine):
         assert (self.active, self.retrying) == (self.budget.active, self.budget.retrying)
 
 
-BudgetLaws.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+BudgetLaws.TestCase.settings = settings(stateful_step_count=40, deadline=None)
 test_retry_budget_agrees_with_its_model = BudgetLaws.TestCase
 
 

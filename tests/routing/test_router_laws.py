@@ -165,5 +165,5 @@ class RouterLaws(RuleBasedStateMachine):
             assert state.breaker == told[kinds[state.name]]
 
 
-RouterLaws.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+RouterLaws.TestCase.settings = settings(stateful_step_count=40, deadline=None)
 test_router_keeps_its_laws = RouterLaws.TestCase

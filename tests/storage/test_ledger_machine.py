@@ -250,7 +250,6 @@ def test_ledger_agrees_with_its_model(upgraded_file: Path) -> None:
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(
-            max_examples=25,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

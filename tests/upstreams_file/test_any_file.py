@@ -155,7 +155,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("upstreams")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(
     entries=st.lists(ENTRIES, max_size=3, unique_by=lambda entry: entry.name),
     authorization=st.lists(KEYS, min_size=1, max_size=3),
@@ -204,13 +204,13 @@ def read_or_refuse(content: str | bytes, directory: Path) -> None:
         assert isinstance(found, Upstreams)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(content: bytes, directory: Path) -> None:
     read_or_refuse(content, directory)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(
     pieces=st.lists(
         st.sampled_from([*"-?:,[]{}#&*!|>'\"%@`~=<\\$ \n\t", "\n  ", "\r", "  - ", "<<: *a"])
@@ -253,7 +253,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(
     tree=TREES
     | st.fixed_dictionaries({"upstreams": st.lists(st.dictionaries(FIELDS, TREES), max_size=3)})

@@ -17,7 +17,6 @@ from one_api_claude.capabilities import TABLE
 
 LAWS = settings(
     deadline=None,
-    max_examples=120,
     # The adapter is shared: the conversions do not change it.
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

@@ -37,13 +37,13 @@ def test_only_a_fence_around_everything_is_taken_off(text: str, expected: str) -
 FENCE_LIKE = st.text(alphabet="`jsonX{} \n\r\t", max_size=24)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None)
 @given(st.lists(FENCE_LIKE, max_size=6))
 def test_pieces_do_not_matter(pieces: list[str]) -> None:
     assert strip("".join(pieces)) == strip(*pieces)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None)
 @given(st.text(max_size=20).filter(lambda text: "`" not in text and text == text.strip()))
 def test_what_is_inside_is_untouched(text: str) -> None:
     assert text == strip(f"```json\n{text}\n```")

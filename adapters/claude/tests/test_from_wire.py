@@ -562,13 +562,13 @@ def outcome(data: bytes) -> Event | GatewayError:
     return error or events[-1]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 @given(st.lists(noise(), max_size=8))
 def test_noise_never_breaks_the_parser(events: list[JsonObject]) -> None:
     assert isinstance(outcome(b"".join(frames(events)) or b"\n"), GatewayError | Finish)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 400))
 def test_damage_never_breaks_the_parser(damage: bytes, at: int) -> None:
     data = reply("thinking_text_tool")

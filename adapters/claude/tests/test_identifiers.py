@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from one_api_claude.identifiers import CallIds, name_to_wire
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=70) | st.sampled_from(["call_0", "call_0_2", ""]), max_size=12))
 def test_ids_are_valid_unique_and_append_only(given_ids: list[str]) -> None:
     ids = CallIds()
@@ -29,7 +29,7 @@ def test_function_ids_give_way_to_the_clients() -> None:
     assert [ids.assign_function(), ids.assign_function()] == ["call_fn_0_2", "call_fn_1"]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=256))
 def test_names_are_valid_and_stable(name: str) -> None:
     wire = name_to_wire(name)

@@ -320,7 +320,7 @@ def check_order(events: list[Event]) -> None:
             known.add(event.index)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None)
 @given(frames=STREAMS, size=st.sampled_from([1, 7, 0]))
 def test_any_stream_is_read_or_refused(frames: list[bytes], size: int) -> None:
     whole, whole_error = told(b"".join(frames))
@@ -330,7 +330,7 @@ def test_any_stream_is_read_or_refused(frames: list[bytes], size: int) -> None:
     assert (error is None) == any(isinstance(event, Finish) for event in events)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None)
 @given(data=st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     check_order(told(data)[0])

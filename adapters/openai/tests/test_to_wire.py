@@ -524,7 +524,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None)
 @given(body=REQUESTS, strict=st.booleans())
 def test_every_valid_request_converts_to_the_same_body_or_is_refused(
     body: JsonObject, strict: bool
@@ -546,7 +546,7 @@ def test_every_valid_request_converts_to_the_same_body_or_is_refused(
         check(first)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None)
 @given(messages=st.lists(MESSAGES, min_size=1, max_size=5), more=MESSAGES)
 def test_going_on_with_a_conversation_only_appends(
     messages: list[JsonObject], more: JsonObject

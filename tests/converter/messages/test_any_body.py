@@ -174,13 +174,13 @@ def is_total(body: Any) -> bool:
     return False
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(JSON | BODIES)
 def test_any_json_is_a_request_or_a_400(body: Any) -> None:
     is_total(body)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(NEAR_MISSES)
 def test_what_is_nearly_a_request_is_one_or_a_400(body: dict[str, Any]) -> None:
     is_total(body)

@@ -8,10 +8,10 @@ from one_api.events import Event, ReasoningDelta, RefusalDelta, TextDelta, ToolC
 from tests.converter.messages.replies import events_of, folded, replies, written
 from tests.converter.messages.sdk import digest, read
 
-_EXAMPLES = settings(max_examples=60, deadline=None)
+_EXAMPLES = settings(deadline=None)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(replies())
 def test_sdk_makes_of_the_stream_what_it_reads_in_the_whole_reply(events: list[Event]) -> None:
     """Without a told usage each form has its own estimate; the rest is the same all the same."""

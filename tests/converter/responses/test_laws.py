@@ -13,7 +13,7 @@ from tests.converter.replies import replies
 from tests.converter.responses.digest import final_response, wire_events
 from tests.converter.responses.rendering import folded, streamed
 
-_EXAMPLES = settings(max_examples=60, deadline=None)
+_EXAMPLES = settings(deadline=None)
 _REQUESTS: st.SearchStrategy[JsonObject] = st.sampled_from([{}, {"reasoning": {"summary": "auto"}}])
 
 

@@ -1,0 +1,20 @@
+"""What holds for every run: how many examples a law is tried on, and what the collector skips."""
+
+from __future__ import annotations
+
+import gc
+
+from hypothesis import settings
+
+# The laws are tried on new examples in every run, so that each one needs only some of them.
+settings.register_profile("fast", max_examples=20, deadline=None)
+settings.register_profile("thorough", max_examples=300, deadline=None)
+settings.load_profile("fast")
+
+# What collecting thousands of tests makes stays until the end: no use in looking through it.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
