@@ -13,10 +13,16 @@ PURE_ADAPTERS := echo openai claude
 ADAPTERS := $(PURE_ADAPTERS) llamacpp
 
 # Marks of the tests that `make fast` leaves out and `make slow` runs.
-SLOW := llamacpp or slow or redis
+SLOW := llamacpp or slow or redis or postgres
 # Without a server of its kind a test cannot run: it is left out, and said so. CI has them all.
 REDIS := $(shell command -v redis-server)
-RUNNABLE := llamacpp or slow$(if $(REDIS), or redis)
+# Debian keeps the programs of PostgreSQL's servers off the path.
+POSTGRES := $(shell ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null || command -v initdb)
+RUNNABLE := (llamacpp or slow or redis or postgres)$(if $(REDIS),, and not redis)$(if \
+	$(POSTGRES),, and not postgres)
+
+# Modules that are not kept compiled would be compiled in each process of each run.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet
@@ -62,12 +68,17 @@ pins: $(STAMPS)/dev $(STAMPS)/llamacpp ## Check that what is pinned satisfies ou
 	$(PIP) check
 
 fast: $(STAMPS)/dev ## Run the tests that take seconds and no compiler
-	$(BIN)/pytest -n auto -m "not ($(SLOW))" $(ARGS)
+	$(PYTEST) -n auto --dist worksteal -m "not ($(SLOW))" $(ARGS)
 
+# Ends with the laws that are tried on generated examples, each on many more of them.
 slow: $(STAMPS)/dev $(STAMPS)/llamacpp ## Run the others: local models, programs and servers
 	$(if $(REDIS),,@echo "redis-server was not found: the tests marked redis are left out" \
 		"(Debian, Ubuntu: apt-get install redis-server)")
-	$(BIN)/pytest -m "$(RUNNABLE)" $(ARGS)
+	$(if $(POSTGRES),,@echo "PostgreSQL's initdb was not found: the tests marked postgres are" \
+		"left out (Debian, Ubuntu: apt-get install postgresql)")
+	$(PYTEST) -m "$(RUNNABLE)" $(ARGS)
+	$(PYTEST) -n auto --dist worksteal -m "hypothesis and not ($(SLOW))" \
+		--hypothesis-profile thorough $(ARGS)
 
 clean: ## Remove .venv and all caches; .env, databases and models stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

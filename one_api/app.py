@@ -161,6 +161,7 @@ def _account_book(settings: Settings) -> AccountBook:
         PriceTable.load(settings.prices_file),
         limits,
         max_body_chars=settings.request_log_body_bytes if keeps_bodies else 0,
+        is_logging=settings.request_log != "off",
     )
 
 
@@ -230,18 +231,7 @@ def create_app(
     services.reload_file = functools.partial(_reload, settings, registry, router, keys)
     app = GatewayFlask(__name__, services=services, drain=drain)
     _configure(app, settings)
-    admin = AdminKey(settings.admin_key.get_secret_value()) if settings.admin_key else None
-    guard = Guard(
-        keys,
-        book,
-        drain,
-        app.uploads,
-        admin=admin,
-        trusted_proxies=settings.trusted_proxies,
-    )
-    guard.install(app, (anthropic_errors(settings.api_prefix),))
-    idempotency = Idempotency(book.counters, ttl_s=settings.idempotency_ttl_s)
-    Repeats(idempotency, app.uploads, book.do_later).install(app)
+    _guard(app, settings, keys, book)
     app.register_blueprint(admin_blueprint(registry, router, app.reload_all, stores))
     app.register_blueprint(health_blueprint(registry, drain, version=__version__))
     usage = usage_blueprint(stores, book.limits.per_key)
@@ -250,6 +240,21 @@ def create_app(
     for blueprint in _doors(settings, gateway, failover, counter, app.uploads):
         app.register_blueprint(blueprint)
     return app
+
+
+def _guard(app: GatewayFlask, settings: Settings, keys: KeyRing, book: AccountBook) -> None:
+    """Hook in what happens to every request."""
+    guard = Guard(
+        keys,
+        book,
+        app.drain,
+        app.uploads,
+        admin=AdminKey(settings.admin_key.get_secret_value()) if settings.admin_key else None,
+        trusted_proxies=settings.trusted_proxies,
+    )
+    guard.install(app, (anthropic_errors(settings.api_prefix),))
+    idempotency = Idempotency(book.counters, ttl_s=settings.idempotency_ttl_s)
+    Repeats(idempotency, app.uploads, book.do_later).install(app)
 
 
 def _configure(app: GatewayFlask, settings: Settings) -> None:

@@ -113,6 +113,8 @@ class Asking:
                     router.retry_budget.end_retry()
                     continue
                 context.attempts.append(AttemptRecord(deployment=deployment.name))
+                if context.account is not None:
+                    context.account.note_attempts(deployment, len(context.attempts))
                 timeouts = router.timeouts(deployment, has_other=False)
                 part = replace(attempt, deployment=deployment, timeouts=timeouts, trial=trial)
                 going_on = continued_request(request, text)

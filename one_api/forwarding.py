@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
@@ -13,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from one_api.adapter.base import Call
 from one_api.adapter.http import MAX_ERROR_BYTES
-from one_api.adapter.http_errors import error_from_reply, error_from_status, parse_retry_after_s
+from one_api.adapter.http_errors import error_from_reply
 from one_api.adapter.passthrough import RawRequest, SupportsPassthrough
 from one_api.bindings import SNIFFED_BYTES, Bindings, id_in_path
-from one_api.delivery import CLIENT_GONE
 from one_api.deployment import Deployment
+from one_api.endings import Charge, Ending, failure_of, is_stream_of
 from one_api.errors import (
     GatewayError,
     InvalidRequest,
@@ -27,8 +26,7 @@ from one_api.errors import (
     UpstreamTimeout,
 )
 from one_api.failover import Terms
-from one_api.policy.demand import Demand
-from one_api.relay.usage import UsageScan
+from one_api.policy.demand import MODEL_NOT_PRICED, Demand
 
 if TYPE_CHECKING:
     from one_api.adapter.http import WireReply, WireRequest
@@ -138,6 +136,8 @@ class Forwarder:
         except GatewayError as exc:
             if is_translatable and exc.retryable and self._failover.has_attempts_left(context):
                 return None
+            if is_translatable and exc.code == MODEL_NOT_PRICED:
+                return None  # Those that have no such endpoint may have a price.
             raise
 
     async def upstream_model(self, model: str) -> str:
@@ -202,8 +202,8 @@ class Forwarder:
             attempt.trial.note_headers(reply.headers)
             await _require_answer(reply, has_other=has_other)
             source = await stack.enter_async_context(aclosing(reply.chunks()))
-            first = await _first_of(source, attempt) if has_other and _is_stream(reply) else b""
-            chunks = self._pieces(stack.pop_all(), source, first, reply, attempt)
+            first = await _first_of(source, attempt) if has_other and is_stream_of(reply) else b""
+            chunks = self._pieces(stack.pop_all(), source, first, reply, attempt, _charge(request))
             # Begun here: closing a generator that never ran would keep the connection open.
             await anext(chunks)
         account = attempt.context.account
@@ -220,9 +220,10 @@ class Forwarder:
         first: bytes,
         reply: WireReply,
         attempt: Attempt,
+        charge: Charge,
     ) -> AsyncGenerator[bytes, None]:
         """The body of a reply, whose connection it gives back: `first`, then `source`."""
-        ending = _Ending(reply, attempt)
+        ending = Ending(reply, attempt, charge)
         head: bytes | None = b""
         try:
             async with stack:
@@ -245,52 +246,6 @@ class Forwarder:
         if self._bindings.learn(head, deployment) or len(head) >= SNIFFED_BYTES:
             return None
         return head
-
-
-class _Ending:
-    """How a passed-on reply ended, and what it used, for the trial and the account."""
-
-    def __init__(self, reply: WireReply, attempt: Attempt) -> None:
-        self._reply = reply
-        self._attempt = attempt
-        self._account = attempt.context.account
-        self._scan = UsageScan() if self._account is not None else None
-        self._has_begun = False
-        self.is_complete = False
-        self.error: UpstreamError | None = None
-
-    def note(self, data: bytes) -> None:
-        """`data` goes to the client."""
-        if not self._has_begun and _is_stream(self._reply):
-            self._attempt.note_first_content()
-        self._has_begun = True
-        if self._account is not None and self._scan is not None:
-            self._scan.feed(data)
-            self._account.note_reply(data)
-
-    def tell(self) -> None:
-        """Decide the trial and close the account."""
-        attempt, account, status = self._attempt, self._account, self._reply.status
-        usage = self._scan.usage() if self._scan is not None else None
-        if self.error is not None:
-            attempt.fail(self.error)
-            logger.warning(
-                "request %s: the passed-on reply was cut: %s",
-                attempt.context.request_id,
-                self.error.message,
-            )
-        elif self.is_complete and status < 400:
-            attempt.succeed(usage)
-        elif self.is_complete:
-            attempt.fail(_failure_of(self._reply))
-        attempt.trial.abandon()  # Only where nothing was decided: the client left.
-        if account is None:
-            return
-        account.note_usage(usage)
-        if self.error is not None:
-            account.note_error(self.error)
-        has_left = not self.is_complete and self.error is None
-        account.close(CLIENT_GONE if has_left else status)
 
 
 async def _all(first: bytes, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -317,10 +272,6 @@ async def _first_of(source: AsyncGenerator[bytes, None], attempt: Attempt) -> by
     return first
 
 
-def _is_stream(reply: WireReply) -> bool:
-    return reply.headers.get("content-type", "").startswith("text/event-stream")
-
-
 def _of_adapter(adapter: str | None) -> Deployment:
     """The deployment of a request that names no model.
 
@@ -345,18 +296,15 @@ async def _require_answer(reply: WireReply, *, has_other: bool) -> None:
     """Raises: the provider's error where the client is not to see it, or another may do better."""
     status = reply.status
     is_secret = status in (401, 402, 403) or 300 <= status < 400
-    if is_secret or (has_other and _failure_of(reply).retryable and status >= 400):
+    if is_secret or (has_other and failure_of(reply).retryable and status >= 400):
         told = await reply.read(MAX_ERROR_BYTES)
         raise error_from_reply(status, reply.headers, told)
 
 
-def _failure_of(reply: WireReply) -> GatewayError:
-    """What a reply's status means; its body is the client's."""
-    return error_from_status(
-        reply.status,
-        "",
-        retry_after_s=parse_retry_after_s(reply.headers, now_s=time.time()),
-    )
+def _charge(request: RawRequest) -> Charge:
+    """What a request is charged for, besides what its reply tells."""
+    size = len(request.body) if isinstance(request.body, bytes) else 0
+    return Charge(is_due=request.method == "POST", prompt_tokens=size // 4)
 
 
 class _Body:

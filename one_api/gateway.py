@@ -151,6 +151,7 @@ class Gateway:
         """
         model = self._named_or_default(request.model)
         deployments = await self._failover.deployments(model, context)
+        request = _capped_completion(request, context)
 
         async def ask(attempt: Attempt) -> CompleteReply | StreamedReply:
             with self._registry.lease(attempt.deployment) as adapter:
@@ -287,6 +288,20 @@ def _capped(request: ChatCompletionRequest, context: RequestContext) -> ChatComp
             code="integer_above_max_value",
         )
     return request
+
+
+def _capped_completion(request: CompletionRequest, context: RequestContext) -> CompletionRequest:
+    """As `_capped`, for a legacy completion, which always has a limit."""
+    cap = context.account.caller.limits.max_tokens if context.account is not None else None
+    if cap is None or request.completion_limit <= cap:
+        return request
+    if request.max_tokens is None:
+        return request.model_copy(update={"max_tokens": cap})
+    raise InvalidRequest(
+        f"Invalid value for 'max_tokens': this API key may ask for at most {cap} tokens.",
+        param="max_tokens",
+        code="integer_above_max_value",
+    )
 
 
 def _conversation(request: ChatCompletionRequest) -> str:

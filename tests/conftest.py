@@ -8,7 +8,7 @@ from hypothesis import settings
 
 # The laws are tried on new examples in every run, so that each one needs only some of them.
 settings.register_profile("fast", max_examples=20, deadline=None)
-settings.register_profile("thorough", max_examples=300, deadline=None)
+settings.register_profile("thorough", max_examples=150, deadline=None)
 settings.load_profile("fast")
 
 # What collecting thousands of tests makes stays until the end: no use in looking through it.

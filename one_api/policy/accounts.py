@@ -23,7 +23,7 @@ from one_api.errors import (
     PermissionDenied,
 )
 from one_api.policy.auth import NO_KEY_LIMITS, ApiKey, KeyLimits
-from one_api.policy.demand import Demand, Measure
+from one_api.policy.demand import MODEL_NOT_PRICED, Demand, Measure
 from one_api.policy.prices import PriceTable, bounded, cost_microusd, worst_case_microusd
 from one_api.policy.standing import headers_of, refusal_of
 from one_api.redaction import redact
@@ -54,7 +54,8 @@ class AccountBook:
     """Opens accounts; one for each process.
 
     Without a `ledger` nothing is written down, and no budget can be kept. `max_body_chars` is how
-    much is kept of what was asked and answered; 0 keeps nothing.
+    much is kept of what was asked and answered; 0 keeps nothing. Unless it `is_logging`, only what
+    a request cost is written down, and not where it came from or what it was for.
     """
 
     def __init__(
@@ -65,18 +66,22 @@ class AccountBook:
         limits: Limits,
         *,
         max_body_chars: int = 0,
+        is_logging: bool = True,
     ) -> None:
         self.counters = counters
         self.ledger = ledger
         self.prices = prices
         self.limits = limits
         self.max_body_chars = max_body_chars
+        self._is_logging = is_logging
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(
         self, caller: ApiKey, request_id: str, *, endpoint: str, client_address: str | None = None
     ) -> Account:
         """The account of one request of `caller`; `request_id` is unique for all time."""
+        if not self._is_logging:
+            endpoint, client_address = "", None
         return Account(self, caller, request_id, endpoint, client_address)
 
     def limits_calls(self, caller: ApiKey) -> bool:
@@ -261,7 +266,7 @@ class Account:
                 f"The model '{name}' has no price here, and this API key has a budget: ask the "
                 "operator to give it one.",
                 param="model",
-                code="model_not_priced",
+                code=MODEL_NOT_PRICED,
             )
         return priced
 

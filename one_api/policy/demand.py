@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+#: The code of an error about deployments that nobody put a price on, which budgets need.
+MODEL_NOT_PRICED = "model_not_priced"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:

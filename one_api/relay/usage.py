@@ -18,7 +18,7 @@ from one_api.schemas import JsonObject
 #: longer one: whoever sends so much (vectors, pictures) tells the usage last.
 _WHOLE_BYTES, _TAIL_BYTES = 65_536, 16_384
 #: The beginning of a usage. In the text of a string the quotes would be escaped.
-_USAGE = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
+_USAGE = re.compile(rb'"usage"(?<!\\"usage")\s*:\s*(?=\{)')
 #: A bracket, or a string, of which the last may be cut: it would be looked through quote by quote.
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[{}\[\]]', re.DOTALL)
 #: The events of streams that hold a message or a response, and with it its usage.

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from tests.e2e.exchanges import Answer
-from tests.e2e.failover_scenes import CALLER_KEY, World, answer_of, world, written
+from tests.e2e.failover_scenes import CALLER_KEY, World, answer_of, chat, world, written
 from tests.e2e.gateways import GatewayProcess, run_to_end, running
 from tests.runtime.line import HOST, Line
 from tests.scripted_upstream import (
@@ -36,10 +36,10 @@ CREDENTIAL = "sk-credential-of-a"
 #: What the model `m` costs at `a`, in micro-dollars per token of the prompt and the completion.
 PROMPT_MICROUSD, COMPLETION_MICROUSD = 2, 10
 
-#: The model `m`, for which each prompt token costs 2 and each completion token 10 micro-dollars.
+#: Three models: each prompt token costs 2, each completion token 10 micro-dollars.
 PRICED = """
 upstreams:
-  - {name: a, adapter: openai, sk: sk-credential-of-a, endpoint: "${A_URL}", models: [m, other],
+  - {name: a, adapter: openai, sk: sk-credential-of-a, endpoint: "${A_URL}", models: [m, other, flow],
      price: {input: 2, output: 10}}
 """
 
@@ -118,19 +118,27 @@ class Bank(World):
 
     database: Path
 
-    async def ask_as(
-        self, key: str, body: object, path: str = CHAT_PATH, **headers: str
-    ) -> Answer:
+    async def ask_as(self, key: str, body: object, path: str = CHAT_PATH, **headers: str) -> Answer:
         """The whole answer to a request with this key."""
         return await self.ask(body, path, **bearer(key), **headers)
+
+    async def until(self, key: str, status: int, timeout_s: float = 10.0) -> Answer:
+        """The first answer with this status to requests with `key`.
+
+        Raises: TimeoutError.
+        """
+        async with asyncio.timeout(timeout_s):
+            while True:
+                answer = await self.ask_as(key, chat())
+                if answer.status == status:
+                    return answer
+                await asyncio.sleep(0.02)
 
     async def get(self, path: str, key: str = CALLER_KEY, *, method: str = "GET") -> Answer:
         """The whole answer to a request without a body; `path` may have a query."""
         name, _, query = path.partition("?")
         pairs = [(b"authorization", f"Bearer {key}".encode()), HOST]
-        line = Line(
-            self._bridge, name, method=method, headers=pairs, query_string=query.encode()
-        )
+        line = Line(self._bridge, name, method=method, headers=pairs, query_string=query.encode())
         return await answer_of(line)
 
     async def admin(self, path: str, body: object = None, *, method: str = "POST") -> Any:
@@ -163,7 +171,11 @@ class Bank(World):
 @contextlib.asynccontextmanager
 async def bank(directory: Path, text: str = PRICED, **settings: Any) -> AsyncIterator[Bank]:
     """A gateway with an operator, whose database is in `directory`."""
-    given = {"admin_key": ADMIN_KEY, "database_url": f"sqlite:///{directory}/one_api.db", **settings}
+    given = {
+        "admin_key": ADMIN_KEY,
+        "database_url": f"sqlite:///{directory}/one_api.db",
+        **settings,
+    }
     async with world(directory, text, **given) as made:
         yield Bank.of(made, directory)
 
@@ -171,8 +183,18 @@ async def bank(directory: Path, text: str = PRICED, **settings: Any) -> AsyncIte
 async def until_true(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
     """Wait for something that others make true. Raises: TimeoutError."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - other threads make it true, which know no events
             await asyncio.sleep(0.01)
+
+
+def kept_in(directory: Path) -> dict[str, bytes]:
+    """The files in which a gateway keeps anything, by name; not the file of its upstreams."""
+    kept = {}
+    for file in directory.rglob("*"):
+        if file.name != "upstreams.yaml" and file.is_file():
+            with contextlib.suppress(FileNotFoundError):  # a segment of which all was written
+                kept[file.name] = file.read_bytes()
+    return kept
 
 
 # -- gateways as processes

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import itertools
 import json
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -46,15 +45,19 @@ from tests.scripted_upstream import (
     Hold,
     Reply,
     TokenCount,
+    anthropic_events,
     anthropic_message,
     anthropic_stream,
     json_reply,
+    openai_chunks,
     openai_completion,
     openai_error,
+    openai_frames,
     openai_stream,
     sse_frame,
     sse_reply,
 )
+from tests.scripted_upstream import Answer as Said
 
 COUNT = TokenCount(prompt=23, completion=5)
 SAID = counted(COUNT.prompt, COUNT.completion)
@@ -94,7 +97,7 @@ VECTORS = {
     "model": "m",
     "usage": {"prompt_tokens": COUNT.prompt, "total_tokens": COUNT.prompt},
 }
-TEXT = {
+TEXT: dict[str, Any] = {
     "id": "cmpl-scripted",
     "object": "text_completion",
     "created": 1_790_000_000,
@@ -192,7 +195,7 @@ async def test_parts_of_the_prompt_have_prices_of_their_own(tmp_path: Path) -> N
     count = TokenCount(prompt=100, completion=10, cached=40, cache_write=20, reasoning=3)
     text = PRICED.replace("{input: 2, output: 10}", price)
     async with bank(tmp_path, text) as teller:
-        teller.script(a=openai_completion(counted(1, 1).__class__(usage=count)))
+        teller.script(a=openai_completion(Said(usage=count)))
         await teller.ask(chat())
         (row,) = await teller.ended(1)
     assert (40, 20, 3) == (row["cached_tokens"], row["cache_write_tokens"], row["reasoning_tokens"])
@@ -200,7 +203,7 @@ async def test_parts_of_the_prompt_have_prices_of_their_own(tmp_path: Path) -> N
 
 
 async def test_a_provider_without_usage_is_estimated(teller: Bank) -> None:
-    teller.script(a=openai_stream(counted(1, 1).__class__(usage=None)))
+    teller.script(a=openai_stream(Said(usage=None)))
     await teller.ask(streamed())
     (row,) = await teller.ended(1)
     assert row["is_estimated"]
@@ -268,8 +271,6 @@ def _response_words(count: int) -> list[dict[str, Any]]:
 
 
 def _message_words(count: int) -> list[dict[str, Any]]:
-    from tests.scripted_upstream import anthropic_events
-
     words = tuple(f"word{n} " for n in range(count))
     events = anthropic_events(counted(COUNT.prompt, count, *words))
     stops_at = [event["type"] for event in events].index("content_block_stop")
@@ -316,19 +317,18 @@ async def test_a_provider_that_is_heard_out_tells_the_exact_bill(tmp_path: Path)
         line = teller.begin(streamed())
         await line.until(lambda: b"two" in line.body)
         line.leave()
-        await asyncio.sleep(0)
-        (request,) = teller.requests("a")
-        assert request.closed_at is None
+        await line.until_served()
         gate.open()
         (row,) = await teller.ended(1)
+        (request,) = teller.requests("a")
+        await request.until_finished()
     assert (499, TRUTH, False) == (row["status"], told(row), bool(row["is_estimated"]))
 
 
-def openai_frames_of(answer: Any) -> list[bytes]:
-    from tests.scripted_upstream import openai_chunks, openai_frames
-
+def openai_frames_of(answer: Said) -> list[bytes]:
+    """The events of a stream, the last of which is its usage and end."""
     frames = openai_frames(openai_chunks(answer))
-    return [*frames[:-3], frames[-3], frames[-2] + frames[-1]]
+    return [*frames[:-2], frames[-2] + frames[-1]]
 
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
@@ -398,7 +398,7 @@ class Load:
         key, is_stream = self._keys[caller % len(self._keys)], caller % 3 == 0
         while True:
             request_id = f"load-{next(self._serial)}"
-            body = streamed(max_tokens=10) if is_stream else chat(max_tokens=10)
+            body = chat(max_tokens=10, stream=is_stream) | {"model": "flow" if is_stream else "m"}
             try:
                 answer = exchange(url, body, key=key, headers={"X-Request-Id": request_id})
             except (OSError, http.client.HTTPException):
@@ -412,7 +412,8 @@ def test_a_server_that_is_killed_forgets_nothing_that_it_had_answered(tmp_path: 
     kills = 4
     with provider() as upstream, ExitStack() as hanging:
         upstream.script((Hang(),), model="other", repeat_last=True)
-        upstream.script(openai_stream(SAID), model="m", repeat_last=True)
+        upstream.script(openai_completion(SAID), model="m", repeat_last=True)
+        upstream.script(openai_stream(SAID), model="flow", repeat_last=True)
         front = office(tmp_path, upstream)
         keys = [front.make_key("--budget-total-usd", "1000"), front.make_key()]
         load = Load(keys)
@@ -428,12 +429,12 @@ def test_a_server_that_is_killed_forgets_nothing_that_it_had_answered(tmp_path: 
         with front.open():
             rows = ended_rows(front.rows, len(load.finished))
             budget = wait_for_release(front.rows)
-    by_id: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_id[row["request_id"].rpartition(".")[0]].append(row)
-    assert {1} == {len(found) for found in by_id.values()}, "a request is there twice"
-    ends = Counter(by_id[one][0]["state"] for one in load.finished)
-    assert {"settled": len(load.finished)} == ends
+    # The client's own id begins that of the row.
+    of_load = {row["request_id"].rpartition(".")[0]: row for row in rows if row["model"] != "other"}
+    assert len(of_load) + kills == len(rows), "a request is there twice"
+    assert {"settled": len(load.finished)} == Counter(
+        of_load[one]["state"] for one in load.finished
+    )
     assert set() == {row["state"] for row in rows} - {"settled", "abandoned"}
     given_up = [row for row in rows if row["model"] == "other"]
     assert ["abandoned"] * kills == [row["state"] for row in given_up]

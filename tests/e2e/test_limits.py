@@ -249,7 +249,7 @@ async def test_gateways_that_share_a_redis_share_their_limits(
         for name in ("one", "two", "three"):
             directory = tmp_path / name
             directory.mkdir()
-            given = {
+            given: dict[str, Any] = {
                 "redis_url": redis.url,
                 # On a slow machine one may not be heard in time: it must not count for itself.
                 "redis_failure": "fail_closed",

@@ -10,8 +10,9 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,8 @@ from tests.e2e.account_scenes import (
     postgres_rows,
     provider,
     running_postgres,
+    sqlite_rows,
+    until_true,
 )
 from tests.e2e.exchanges import Answer, exchange
 from tests.e2e.failover_scenes import CALLER_KEY, chat, whole
@@ -54,17 +57,15 @@ class Load:
     async def more(self, count: int) -> Counter[int]:
         """The statuses of the next `count` answers."""
         begin = len(self.answers)
-        async with asyncio.timeout(30):
-            while len(self.answers) < begin + count:
-                await asyncio.sleep(0.01)
+        await until_true(lambda: len(self.answers) >= begin + count, 30)
         return Counter(answer.status for answer in self.answers[begin:])
 
     async def until(self, status: int, timeout_s: float) -> None:
         """Wait until an answer that comes from now on has this status."""
         begin = len(self.answers)
-        async with asyncio.timeout(timeout_s):
-            while all(answer.status != status for answer in self.answers[begin:]):
-                await asyncio.sleep(0.01)
+        await until_true(
+            lambda: any(answer.status == status for answer in self.answers[begin:]), timeout_s
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -109,9 +110,7 @@ async def test_without_redis_each_process_counts_for_itself(
             await load.more(20)
             limited = [(await gateway.ask_as(tight, chat())).status for _ in range(8)]
             redis.start()  # with nothing in it
-            async with asyncio.timeout(15):
-                while not await asyncio.to_thread(redis.command, "DBSIZE"):
-                    await asyncio.sleep(0.1)
+            await until_true(lambda: bool(redis.command("DBSIZE")), 15)
             await load.more(10)
         assert {200} == load.statuses.keys()
     assert [200] * 5 + [429] * 3 == limited
@@ -155,7 +154,11 @@ async def test_a_database_that_is_down_for_seconds_costs_no_request_and_no_row(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
     name = postgres.create_database()
-    settings = {"database_url": postgres.url(name), "key_secret": KEY_SECRET, "data_dir": tmp_path}
+    settings: dict[str, Any] = {
+        "database_url": postgres.url(name),
+        "key_secret": KEY_SECRET,
+        "data_dir": tmp_path,
+    }
     async with bank(tmp_path, **settings) as gateway:
         gateway.script(a=whole())
         known, unknown = [await gateway.make_key() for _ in range(2)]
@@ -173,9 +176,7 @@ async def test_a_database_that_is_down_for_seconds_costs_no_request_and_no_row(
             made = await gateway.ask({"name": "x"}, "/admin/keys", **bearer(ADMIN_KEY))
             postgres.start()
             await load.more(10)
-            async with asyncio.timeout(10):
-                while (await gateway.ask_as(unknown, chat())).status != 200:
-                    await asyncio.sleep(0.1)
+            await gateway.until(unknown, 200)
         answered = gateway.calls["a"]
         rows = await asyncio.to_thread(
             ended_rows, lambda: postgres_rows(postgres, name), answered, 15
@@ -260,10 +261,14 @@ def test_a_full_disk_refuses_nobody_and_forgets_nothing(tmp_path: Path, small_di
         key = front.make_key()
         with front.open() as gateway:
             url = f"{gateway.base_url}/chat/completions"
-            ask: Callable[[str], int] = lambda caller: exchange(url, chat(), key=caller).status  # noqa: E731
+
+            def ask(caller: str) -> int:
+                return exchange(url, chat(), key=caller).status
+
             before = [ask(key) for _ in range(5)]
             ballast = fill(small_disk)
-            began, during = time.monotonic(), []
+            began = time.monotonic()
+            during: list[int] = []
             while time.monotonic() < began + 4 or len(during) < 50:
                 during += [ask(key), ask(CALLER_KEY)]
                 fill(small_disk)  # also what the gateway gives back
@@ -271,13 +276,7 @@ def test_a_full_disk_refuses_nobody_and_forgets_nothing(tmp_path: Path, small_di
             ballast.unlink()
             after = [ask(key) for _ in range(5)]
             answered = len(before) + len(during) + len(after)
-            rows = ended_rows(lambda: front_rows(database), answered, 20)
+            rows = ended_rows(lambda: sqlite_rows(database), answered, 20)
         assert {200} == {*before, *during, *after}
     assert answered == len({row["request_id"] for row in rows}) == len(rows)
     assert "Traceback" not in gateway.log
-
-
-def front_rows(database: Path) -> list[dict[str, object]]:
-    from tests.e2e.account_scenes import sqlite_rows
-
-    return sqlite_rows(database)

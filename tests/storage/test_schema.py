@@ -24,7 +24,7 @@ from one_api.storage import schema
 from one_api.storage.database import Database
 from one_api.storage.tables import metadata
 
-HEAD = "0001"
+HEAD = schema.HEAD
 #: More than an upgrade has statements; the last ones are never reached.
 MAX_STEPS = 60
 
@@ -204,3 +204,8 @@ def test_of_eight_processes_one_upgrades_and_all_end_well(
     assert [0] * 8 == [child.exitcode for child in children]
     told = [applied.get() for _ in children]
     assert [[]] * 7 + [[HEAD]] == sorted(told)
+
+
+def test_the_revision_that_is_worked_with_is_the_last_one() -> None:
+    last = [path.stem for path in sorted((schema.MIGRATIONS / "versions").glob("[0-9]*.py"))][-1]
+    assert last.startswith(f"{schema.HEAD}_")

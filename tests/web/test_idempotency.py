@@ -19,7 +19,7 @@ from one_api.policy.prices import PriceTable
 from one_api.runtime import Drain, GatewayFlask, Services, StreamingResponse, UploadPolicy
 from one_api.runtime.asgi import ASGIBridge
 from one_api.web.idempotency import REPLAYED, Repeats
-from one_api.web.responses import error_response
+from one_api.web.responses import error_response, open_stream_early
 from tests.runtime.line import HOST, Line
 
 PATH = "/v1/chat/completions"
@@ -301,6 +301,19 @@ def test_stream_that_no_server_pulled_gives_its_key_back(
 
 
 # -- streams
+
+
+async def test_head_that_is_sent_early_is_not_the_reply() -> None:
+    def opened() -> flask.Response:
+        head = StreamingResponse(None, content_type="text/event-stream")
+        open_stream_early(head, PATIENCE_S)
+        return streamed(b"data: 1\n\n")()
+
+    async with serving(MemoryCounters(), opened) as world:
+        answers = [await world.ask() for _ in range(2)]
+
+        assert [b"data: 1\n\n"] * 2 == [answer.body for answer in answers]
+        assert [False, True] == [is_replay(answer) for answer in answers]
 
 
 ERRORS = [
