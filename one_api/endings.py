@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from one_api.adapter.http_errors import error_from_status, parse_retry_after_s
@@ -87,13 +87,11 @@ class Ending:
         told = self._scan.usage()
         if self.is_complete or not is_stream_of(self._reply):
             return told
-        if told is not None and told.completion_tokens:
+        # Anthropic's streams tell a token or a few at their beginning, and all at their end only.
+        if told is not None and told.completion_tokens * 2 > self._frames:
             return told
-        return Usage(
-            prompt_tokens=told.prompt_tokens if told else self._charge.prompt_tokens,
-            completion_tokens=self._frames,
-            estimated=True,
-        )
+        told = told or Usage(prompt_tokens=self._charge.prompt_tokens, completion_tokens=0)
+        return replace(told, completion_tokens=self._frames, estimated=True)
 
 
 def failure_of(reply: WireReply) -> GatewayError:

@@ -56,6 +56,7 @@ from one_api.errors import (
     UpstreamServerError,
     UpstreamTimeout,
     UpstreamUnreachable,
+    UpstreamUntrusted,
 )
 from one_api.events import (
     Annotation,
@@ -141,6 +142,7 @@ __all__ = [
     "UpstreamSettings",
     "UpstreamTimeout",
     "UpstreamUnreachable",
+    "UpstreamUntrusted",
     "Usage",
     "UsageReport",
     "WireReply",

@@ -6,6 +6,7 @@ describes both. A price in US dollars per million tokens is as many micro-dollar
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -50,8 +51,7 @@ class PriceTable:
 
         Raises: ConfigurationError that names the file, the line and the field.
         """
-        shipped = resources.files("one_api").joinpath("prices.yaml").read_bytes()
-        lists = [_File("prices.yaml").read(shipped)]
+        lists = [_shipped()]
         if override is not None:
             lists.insert(0, _File(str(override)).read(_content(override)))
         return cls(*lists)
@@ -74,6 +74,13 @@ class PriceTable:
                 if price is not None:
                     return price
         return None
+
+
+@functools.cache
+def _shipped() -> Mapping[str, Price]:
+    """The prices that come with the package: they do not change while it runs."""
+    content = resources.files("one_api").joinpath("prices.yaml").read_bytes()
+    return _File("prices.yaml").read(content)
 
 
 def cost_microusd(price: Price, usage: Usage) -> int:

@@ -39,8 +39,8 @@ PROMPT_MICROUSD, COMPLETION_MICROUSD = 2, 10
 #: Three models: each prompt token costs 2, each completion token 10 micro-dollars.
 PRICED = """
 upstreams:
-  - {name: a, adapter: openai, sk: sk-credential-of-a, endpoint: "${A_URL}", models: [m, other, flow],
-     price: {input: 2, output: 10}}
+  - {name: a, adapter: openai, sk: sk-credential-of-a, endpoint: "${A_URL}",
+     models: [m, other, flow], price: {input: 2, output: 10}}
 """
 
 Row = dict[str, Any]

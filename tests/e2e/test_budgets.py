@@ -49,7 +49,7 @@ COST = cost_of(COUNT)
 FOR_ONE = 190
 ASKED = chat(max_tokens=10)
 PARALLEL = 200
-UNPRICED = PRICED.replace(",\n     price: {input: 2, output: 10}", "")
+UNPRICED = PRICED.replace(", price: {input: 2, output: 10}", "")
 
 
 @pytest.fixture
