@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from one_api.errors import GatewayError, UpstreamError, UpstreamTimeout
-from one_api.linger import finish_body, give_up, next_event, resumed
+from one_api.linger import Outlasting, finish_body, give_up, next_event, resumed
 from one_api.reply import ReplyBody, ReplyStream
 
 if TYPE_CHECKING:
@@ -185,6 +185,8 @@ class Delivery:
         answer.attempt.note_first_content()
         if (self._hold_back.tokens or self._hold_back.ms) and not reply.is_closed:
             head = await self._hold(head, reply, answer)
+        if answer.deployment.on_hang_up == "drain":
+            answer.events = Outlasting(answer.events)
         answer.is_relinquished = True
         account = answer.attempt.context.account
         if account is not None:

@@ -149,7 +149,7 @@ class Failover:
         """
         more = (*fallbacks, *context.fallbacks)
         for name in (model, *more):
-            _require_allowed(name, context.account)
+            self.require_allowed(name, context)
         found: Sequence[Deployment] = await self.registry.deployments_for(model)
         if more:
             lists = [await self.registry.deployments_for(name) for name in more]
@@ -167,6 +167,11 @@ class Failover:
                 code="invalid_value",
             )
         return pinned
+
+    def require_allowed(self, model: str, context: RequestContext) -> None:
+        """Raises: ModelNotFound, where the key may not ask for `model`, as if there were none."""
+        if context.account is not None and not context.account.allows(model):
+            raise model_not_found(model)
 
     async def run(
         self,
@@ -214,12 +219,6 @@ class Failover:
         )
         limit = max(self._attempts_left(context), 1) if terms.is_replayable else 1
         return _Walk(self.router, plan, context, terms, limit, self._random)
-
-
-def _require_allowed(model: str, account: Account | None) -> None:
-    """Raises: ModelNotFound, in the words for a model that does not exist."""
-    if account is not None and not account.allows(model):
-        raise model_not_found(model)
 
 
 async def _in_time(walk: Awaitable[Reply], deadline: float) -> Reply:

@@ -152,9 +152,12 @@ class Forwarder:
     ) -> Sequence[Deployment]:
         bound = self._bindings.recall(request.bound_to or id_in_path(request.outline.path))
         if bound is not None:
+            self._failover.require_allowed(request.model or bound.model, context)
             return (bound,)
         if request.model is None:
-            return (_of_adapter(adapter),)
+            deployment = _of_adapter(adapter)
+            self._failover.require_allowed("", context)
+            return (deployment,)
         return await self._failover.deployments(request.model, context)
 
     def _able(self, deployments: Sequence[Deployment], outline: RawRequest) -> Sequence[Deployment]:

@@ -30,6 +30,7 @@ from one_api.delivery import (
 from one_api.errors import InvalidRequest
 from one_api.failover import Attempt, Failover, RequestContext, Terms
 from one_api.fanout import MAX_REPLIES, fan_out
+from one_api.policy.caps import require_within
 from one_api.policy.demand import Demand
 from one_api.stopping import enforce_stops, read_relayed
 from one_api.tokens import AnyRequest, TokenCounter
@@ -280,13 +281,9 @@ def _capped(request: ChatCompletionRequest, context: RequestContext) -> ChatComp
     given = request.completion_limit
     if given is None:
         return request.model_copy(update={"max_completion_tokens": cap})
-    if given > cap:
-        field = "max_completion_tokens" if request.max_completion_tokens else "max_tokens"
-        raise InvalidRequest(
-            f"Invalid value for '{field}': this API key may ask for at most {cap} tokens.",
-            param=field,
-            code="integer_above_max_value",
-        )
+    require_within(
+        given, cap, "max_completion_tokens" if request.max_completion_tokens else "max_tokens"
+    )
     return request
 
 
@@ -297,11 +294,8 @@ def _capped_completion(request: CompletionRequest, context: RequestContext) -> C
         return request
     if request.max_tokens is None:
         return request.model_copy(update={"max_tokens": cap})
-    raise InvalidRequest(
-        f"Invalid value for 'max_tokens': this API key may ask for at most {cap} tokens.",
-        param="max_tokens",
-        code="integer_above_max_value",
-    )
+    require_within(request.completion_limit, cap, "max_tokens")
+    return request
 
 
 def _conversation(request: ChatCompletionRequest) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
+
+from typing_extensions import override
 
 from one_api.errors import GatewayError, UpstreamDisconnected, UpstreamTimeout
 from one_api.events import Event, KeepAlive, Usage
@@ -77,6 +79,37 @@ async def resumed(
             await give_up(coming)
         async for event in events:
             yield event
+
+
+class Outlasting(AsyncGenerator[Event, None]):
+    """`events`, of which a wait that is cancelled is taken up again by the next one."""
+
+    def __init__(self, events: AsyncGenerator[Event, None]) -> None:
+        self._events = events
+        self._coming: asyncio.Future[Event] | None = None
+
+    @override
+    async def __anext__(self) -> Event:
+        # In a task of its own: a generator that is cancelled has ended.
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(anext(self._events))
+        await asyncio.wait((self._coming,))
+        coming, self._coming = self._coming, None
+        return coming.result()
+
+    @override
+    async def asend(self, value: None) -> Event:
+        return await self.__anext__()
+
+    @override
+    async def athrow(self, *error: Any) -> Event:
+        return await self._events.athrow(*error)
+
+    @override
+    async def aclose(self) -> None:
+        if self._coming is not None:
+            await give_up(self._coming)
+        await self._events.aclose()
 
 
 async def give_up(coming: asyncio.Future[Event]) -> None:

@@ -286,9 +286,7 @@ class TestServing:
             assert ["eu/m"] == await names(found, "eu/m")
             assert found.get_adapter_for_model("m") is found.adapter("us")
 
-    async def test_groups_are_tried_in_the_order_in_which_they_are_listed(
-        self, make: Make
-    ) -> None:
+    async def test_groups_are_tried_in_the_order_in_which_they_are_listed(self, make: Make) -> None:
         near, spare = Group(name="near"), Group(name="spare")
         registry = make(
             entry("b", models=("m",), group=spare),

@@ -32,6 +32,7 @@ from one_api.errors import GatewayError, InvalidRequest, ShuttingDown
 from one_api.failover import RequestContext
 from one_api.forwarding import ClientRequest, ForwardedReply, Forwarder
 from one_api.gateway import CompleteReply, Gateway
+from one_api.policy.caps import capped
 from one_api.registry import ModelRegistry
 from one_api.runtime import StreamingResponse
 from one_api.schemas import JsonObject
@@ -124,6 +125,7 @@ class _Door:
         if wants_stream:
             open_stream_early(_message_stream(None), self._stream_open_after_s)
         context = request_context(flask.g.caller)
+        capped(body, context.account)
         relayed = await self._relayed("/messages", body, context)
         if relayed is not None:
             return relayed

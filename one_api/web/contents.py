@@ -50,14 +50,14 @@ class JSONContent(Content):
                 "Invalid value for 'model': a string is needed.", param="model", code="invalid_type"
             )
         self.model: str | None = named
-        self._value = value
+        self.value = value
         self.is_stream = isinstance(value, dict) and value.get("stream") is True
 
     @override
     def body(self, model: str | None) -> bytes:
         if self.model is not None and model is not None:
-            return orjson.dumps({**self._value, "model": model})
-        return orjson.dumps(self._value)
+            return orjson.dumps({**self.value, "model": model})
+        return orjson.dumps(self.value)
 
     @override
     async def close(self) -> None:

@@ -18,8 +18,9 @@ from werkzeug.routing import RequestRedirect
 from one_api.adapter.passthrough import RawRequest
 from one_api.errors import InvalidRequest, MethodNotAllowed, NotFound
 from one_api.forwarding import ClientRequest, ForwardedReply, Forwarder
+from one_api.policy.caps import capped
 from one_api.runtime import UPLOAD, SpooledUpload, StreamingResponse, UploadPolicy
-from one_api.web.contents import Content, read_content
+from one_api.web.contents import Content, JSONContent, read_content
 from one_api.web.routing_headers import request_context
 
 #: The name of the one endpoint of this blueprint.
@@ -78,6 +79,9 @@ async def _forwarded(
         query=request.query_string.decode("latin-1"),
         headers=headers,
     )
+    context = request_context(flask.g.caller)
+    if isinstance(content, JSONContent) and isinstance(content.value, dict):
+        capped(content.value, context.account)
     through = ClientRequest(
         outline=outline,
         for_model=functools.partial(_for_model, outline, content, is_in_query=bool(in_query)),
@@ -86,7 +90,7 @@ async def _forwarded(
         is_stream=content.is_stream,
         is_replayable=content.is_replayable,
     )
-    return await forwarder.forward(through, request_context(flask.g.caller), adapter=adapter)
+    return await forwarder.forward(through, context, adapter=adapter)
 
 
 def _for_model(

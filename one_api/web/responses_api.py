@@ -33,6 +33,7 @@ from one_api.errors import (
 from one_api.failover import RequestContext
 from one_api.forwarding import ClientRequest, ForwardedReply, Forwarder
 from one_api.gateway import CompleteReply, Gateway, StreamedReply
+from one_api.policy.caps import capped
 from one_api.runtime import StreamingResponse
 from one_api.schemas import JsonObject
 from one_api.schemas.responses import ResponseRequest
@@ -76,6 +77,8 @@ def responses_blueprint(
         if isinstance(body, dict) and body.get("stream") is True:
             open_stream_early(event_stream(None), options.stream_open_after_s)
         context = request_context(flask.g.caller)
+        if isinstance(body, dict):
+            body = capped(body, context.account, default="max_output_tokens")
         relayed = await _relayed(forwarder, body, options.default_model, context)
         return relayed or await _converted(gateway, body, options, context)
 
