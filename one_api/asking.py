@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
@@ -10,20 +11,26 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from one_api.adapter.base import Call
+from one_api.adapter.token_counting import SupportsTokenCounting
 from one_api.continuation import continue_broken, continued_request
 from one_api.delivery import adapter_failed
-from one_api.errors import GatewayError
-from one_api.failover import Attempt, AttemptRecord, Failover
+from one_api.errors import GatewayError, UpstreamError
+from one_api.failover import Attempt, AttemptRecord, Failover, RequestContext
 from one_api.stopping import read_relayed
 
 if TYPE_CHECKING:
     from one_api.converter import ReplyForm
     from one_api.deployment import Deployment
     from one_api.events import Event
+    from one_api.registry import ModelRegistry
     from one_api.routing import Trial
     from one_api.schemas.chat import ChatCompletionRequest
+    from one_api.tokens import TokenCounter
 
 logger = logging.getLogger(__name__)
+
+#: How long a provider may take to count, in seconds: the client can be told an estimate.
+_COUNT_TIMEOUT_S = 10.0
 
 
 class Asking:
@@ -42,6 +49,7 @@ class Asking:
             timeouts=attempt.timeouts,
             strict_params=self._strict_params,
             on_head=attempt.trial.note_headers,
+            caller=attempt.context.caller,
         )
 
     async def events(
@@ -113,10 +121,11 @@ class Asking:
                     router.retry_budget.end_retry()
                     continue
                 context.attempts.append(AttemptRecord(deployment=deployment.name))
-                if context.account is not None:
-                    context.account.note_attempts(deployment, len(context.attempts))
+                facts = context.ask(deployment)
                 timeouts = router.timeouts(deployment, has_other=False)
-                part = replace(attempt, deployment=deployment, timeouts=timeouts, trial=trial)
+                part = replace(
+                    attempt, deployment=deployment, timeouts=timeouts, trial=trial, facts=facts
+                )
                 going_on = continued_request(request, text)
                 ask = partial(adapter.generate_completion, going_on, self.call(part))
                 told = read_relayed(self.events(ask, deployment), form, is_stream=True)
@@ -129,6 +138,54 @@ def may_continue(request: ChatCompletionRequest, attempt: Attempt) -> bool:
     is_one_stream = request.wants_stream and (request.n or 1) == 1
     group = attempt.deployment.group
     return is_one_stream and bool(attempt.others) and group.after_commit == "continue"
+
+
+async def count_prompt(
+    request: ChatCompletionRequest,
+    context: RequestContext,
+    registry: ModelRegistry,
+    counter: TokenCounter,
+) -> int:
+    """The prompt tokens of `request`, as its provider counts them, else as we do.
+
+    Raises: ModelNotFound, NoDeploymentAvailable; what the provider holds against the request.
+    """
+    deployment = (await registry.deployments_for(request.model or ""))[0]
+    told = await _told_count(request, context, registry, deployment)
+    if told is not None:
+        return told
+    usage = await counter.usage(request, deployment.upstream_model, ())
+    return usage.prompt_tokens
+
+
+async def _told_count(
+    request: ChatCompletionRequest,
+    context: RequestContext,
+    registry: ModelRegistry,
+    deployment: Deployment,
+) -> int | None:
+    """The adapter's own count; None where it has none to tell."""
+    call = Call(
+        model=deployment.upstream_model,
+        request_id=context.request_id,
+        timeouts=replace(deployment.timeouts, total_s=_COUNT_TIMEOUT_S),
+        caller=context.caller,
+    )
+    with registry.lease(deployment) as adapter:
+        if not isinstance(adapter, SupportsTokenCounting):
+            return None
+        try:
+            async with asyncio.timeout(_COUNT_TIMEOUT_S):
+                return await adapter.count_tokens(request, call)
+        except (TimeoutError, UpstreamError) as exc:
+            reason = exc.code if isinstance(exc, UpstreamError) else "timeout"
+            logger.info("adapter %s counted no tokens: %s", deployment.adapter, reason)
+        except GatewayError as exc:
+            exc.conceal(adapter.settings.secrets())
+            raise
+        except Exception:
+            logger.exception("adapter %s raised while counting tokens", deployment.adapter)
+    return None
 
 
 async def _watched(

@@ -117,13 +117,13 @@ async def replayed(
     }
     form, account = hit.form(form), context.account
     if account is not None:
-        account.cache = "hit"
+        account.exchange.cache = "hit"
         for event in hit.events():
             if isinstance(event, UsageReport):
                 account.note_usage(event.usage)
     if request.wants_stream:
         if account is not None:
-            account.is_stream = account.is_handed_over = True
+            account.hand_over()
         chunks = _streamed(hit, ReplyStream(form, dialect=dialect), context)
         # Begun here: a generator that never ran would not close the account.
         await anext(chunks)

@@ -150,6 +150,7 @@ class Delivery:
                     reply.take(event)
         except TimeoutError as exc:
             raise UpstreamTimeout(f"The model took longer than {total_s:g} s.") from exc
+        answer.attempt.note_answered()
         reply.end()
         usage = reply.usage
         estimated = await self._estimate(answer, reply.texts) if usage is None else None
@@ -190,7 +191,7 @@ class Delivery:
         answer.is_relinquished = True
         account = answer.attempt.context.account
         if account is not None:
-            account.is_stream = account.is_handed_over = True
+            account.hand_over()
         chunks = self._rest(head, reply, answer)
         # Begun here: closing a generator that never ran would leave the events open.
         await anext(chunks)
@@ -241,6 +242,10 @@ class Delivery:
         has_ended = False
         try:
             yield b""
+            exchange = attempt.context.exchange
+            pace = exchange.pace if exchange is not None else None
+            if pace is not None:
+                pace.note()
             yield head
             # The first read may have held the whole stream, and nothing may follow it.
             choices, deadline = answer.request.n or 1, attempt.context.deadline
@@ -250,6 +255,8 @@ class Delivery:
                     break
                 data = reply.take(event)
                 if data:
+                    if pace is not None:
+                        pace.note()
                     yield data
             end = await self._end(reply, answer)
             has_ended = True

@@ -11,7 +11,7 @@ import orjson
 
 from one_api.adapter.base import Call
 from one_api.adapter.embeddings import SupportsEmbeddings
-from one_api.adapter.http import MAX_ERROR_BYTES, MAX_REPLY_BYTES
+from one_api.adapter.http import MAX_ERROR_BYTES, MAX_REPLY_BYTES, send_for
 from one_api.adapter.http_errors import error_from_reply
 from one_api.adapter.passthrough import RawRequest, SupportsPassthrough
 from one_api.converter.embeddings import embeddings_to_wire, mended_embeddings
@@ -75,6 +75,7 @@ class Embedder:
             request_id=attempt.context.request_id,
             timeouts=timeouts,
             on_head=attempt.trial.note_headers,
+            caller=attempt.context.caller,
         )
         try:
             with self._registry.lease(deployment) as adapter:
@@ -93,6 +94,7 @@ class Embedder:
             raise UpstreamError(
                 f"The adapter '{deployment.adapter}' failed; the log of the gateway says why."
             ) from exc
+        attempt.note_answered()
         tokens = wire["usage"].get("prompt_tokens")
         counted = tokens if isinstance(tokens, int) else 0
         attempt.succeed(Usage(prompt_tokens=counted, completion_tokens=0))
@@ -148,9 +150,7 @@ class Embedder:
                 param="model",
                 code="unsupported_value",
             )
-        async with adapter.context.http.send(wire, call.timeouts) as reply:
-            if call.on_head is not None:
-                call.on_head(reply.headers)
+        async with send_for(adapter, wire, call) as reply:
             if reply.status != 200:
                 told = await reply.read(MAX_ERROR_BYTES)
                 raise error_from_reply(reply.status, reply.headers, told)

@@ -48,10 +48,16 @@ class Ending:
 
     def note(self, data: bytes) -> None:
         """`data` goes to the client."""
-        if not self._has_begun and is_stream_of(self._reply):
-            self._attempt.note_first_content()
-        self._has_begun = True
+        if not self._has_begun:
+            self._has_begun = True
+            if is_stream_of(self._reply):
+                self._attempt.note_first_content()
+            else:
+                self._attempt.note_answered()
         if self._account is not None and self._scan is not None:
+            pace = self._account.exchange.pace
+            if pace is not None:
+                pace.note()
             self._scan.feed(data)
             self._frames += data.count(b"\n\n")
             self._account.note_reply(data)

@@ -14,6 +14,7 @@ from itertools import chain
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
+from one_api.adapter.callers import caller_name
 from one_api.deployment import Deployment, StrategyName, Timeouts
 from one_api.errors import GatewayError, InvalidRequest, UpstreamTimeout
 from one_api.registry import ModelRegistry, model_not_found
@@ -21,6 +22,7 @@ from one_api.routing import Plan, Router, Trial
 
 if TYPE_CHECKING:
     from one_api.events import Usage
+    from one_api.observe import AttemptFacts, Exchange
     from one_api.policy.accounts import Account
     from one_api.policy.cache import CacheUse
     from one_api.policy.demand import Measure
@@ -64,6 +66,20 @@ class RequestContext:
     cache_use: CacheUse | None = None
     attempts: list[AttemptRecord] = field(default_factory=list)
 
+    @property
+    def exchange(self) -> Exchange | None:
+        """Where the facts of the request are kept, if anywhere."""
+        return self.account.exchange if self.account is not None else None
+
+    def ask(self, deployment: Deployment) -> AttemptFacts | None:
+        """Note that `deployment` is asked now."""
+        return self.exchange.ask(deployment) if self.exchange is not None else None
+
+    @property
+    def caller(self) -> str:
+        """Who asks, as adapters are told: the same name for the same API key, and only that."""
+        return caller_name(self.account.caller.id) if self.account is not None else ""
+
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
@@ -82,12 +98,18 @@ class Attempt:
     others: tuple[Deployment, ...] = ()
     is_stream: bool = False
     is_sent: bool = False
+    facts: AttemptFacts | None = None
 
     def note_first_content(self) -> None:
         """A stream's first content has come."""
         self.trial.note_first_content()
-        if self.context.account is not None:
-            self.context.account.note_first_content()
+        if self.context.exchange is not None:
+            self.context.exchange.note_first_content()
+
+    def note_answered(self) -> None:
+        """All of an answer that is no stream has come."""
+        if self.context.exchange is not None:
+            self.context.exchange.note_answered()
 
     def succeed(self, usage: Usage | None) -> None:
         """The reply is complete, and used this much."""
@@ -148,6 +170,8 @@ class Failover:
         client asks for and that does not serve the model.
         """
         more = (*fallbacks, *context.fallbacks)
+        if context.exchange is not None:
+            context.exchange.model = model
         for name in (model, *more):
             self.require_allowed(name, context)
         found: Sequence[Deployment] = await self.registry.deployments_for(model)
@@ -302,8 +326,7 @@ class _Walk:
         deployment = trial.deployment
         has_other = bool(self._queue) and self._left > 1
         context = self._context
-        if context.account is not None:
-            context.account.note_attempts(deployment, len(context.attempts) + 1)
+        facts, exchange = context.ask(deployment), context.exchange
         attempt = Attempt(
             number=len(context.attempts) + 1,
             deployment=deployment,
@@ -312,10 +335,15 @@ class _Walk:
             context=context,
             others=tuple(self._queue),
             is_stream=self._terms.is_stream,
+            facts=facts,
         )
         try:
             reply = await ask(attempt)
         except GatewayError as exc:
+            if facts is not None and exchange is not None:
+                exchange.end_attempt(facts, exc.code or exc.type)
+                if not attempt.is_sent:
+                    exchange.withdraw_attempt(facts)
             if attempt.is_sent:
                 attempt.fail(exc)
                 self._left -= 1
@@ -328,6 +356,8 @@ class _Walk:
         except BaseException:
             trial.abandon()
             raise
+        if facts is not None and exchange is not None:
+            exchange.end_attempt(facts)
         context.attempts.append(AttemptRecord(deployment=deployment.name))
         return reply
 

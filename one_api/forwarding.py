@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from one_api.adapter.base import Call
-from one_api.adapter.http import MAX_ERROR_BYTES
+from one_api.adapter.http import MAX_ERROR_BYTES, send_for
 from one_api.adapter.http_errors import error_from_reply
 from one_api.adapter.passthrough import RawRequest, SupportsPassthrough
 from one_api.bindings import SNIFFED_BYTES, Bindings, id_in_path
@@ -140,13 +140,6 @@ class Forwarder:
                 return None  # Those that have no such endpoint may have a price.
             raise
 
-    async def upstream_model(self, model: str) -> str:
-        """The name that the first provider of `model` has for it.
-
-        Raises: ModelNotFound, NoDeploymentAvailable.
-        """
-        return (await self._registry.deployments_for(model))[0].upstream_model
-
     async def _deployments(
         self, request: ClientRequest, context: RequestContext, adapter: str | None
     ) -> Sequence[Deployment]:
@@ -172,11 +165,13 @@ class Forwarder:
         keeps_order = first in able and first.group.strategy == "ordered"
         return able if keeps_order else ()
 
-    def _to_wire(self, request: RawRequest, deployment: Deployment) -> WireRequest | None:
+    def _to_wire(
+        self, request: RawRequest, deployment: Deployment, call: Call | None = None
+    ) -> WireRequest | None:
         adapter = self._registry.adapter(deployment.adapter)
         if not isinstance(adapter, SupportsPassthrough):
             return None
-        return adapter.passthrough(request, Call(model=deployment.upstream_model))
+        return adapter.passthrough(request, call or Call(model=deployment.upstream_model))
 
     async def _ask(
         self, request: RawRequest, attempt: Attempt, *, has_other: bool
@@ -185,7 +180,14 @@ class Forwarder:
         if body is not None:
             request = replace(request, body=body.chunks())
         deployment = attempt.deployment
-        wire = self._to_wire(request, deployment)
+        call = Call(
+            model=deployment.upstream_model,
+            request_id=attempt.context.request_id,
+            timeouts=attempt.timeouts,
+            on_head=attempt.trial.note_headers,
+            caller=attempt.context.caller,
+        )
+        wire = self._to_wire(request, deployment, call)
         if wire is None:
             raise InvalidRequest("The provider has no such endpoint.", code="not_found")
         attempt.is_sent = True
@@ -193,16 +195,13 @@ class Forwarder:
             adapter = stack.enter_context(self._registry.lease(deployment))
             try:
                 async with asyncio.timeout(_patience_s(attempt)):
-                    reply = await stack.enter_async_context(
-                        adapter.context.http.send(wire, attempt.timeouts)
-                    )
+                    reply = await stack.enter_async_context(send_for(adapter, wire, call))
             except TimeoutError as exc:
                 raise UpstreamTimeout("The provider did not begin to answer in time.") from exc
             except UpstreamError as exc:
                 if body is not None and body.error is not None:
                     raise body.error from exc
                 raise
-            attempt.trial.note_headers(reply.headers)
             await _require_answer(reply, has_other=has_other)
             source = await stack.enter_async_context(aclosing(reply.chunks()))
             first = await _first_of(source, attempt) if has_other and is_stream_of(reply) else b""
@@ -211,7 +210,7 @@ class Forwarder:
             await anext(chunks)
         account = attempt.context.account
         if account is not None:
-            account.is_stream, account.is_handed_over = attempt.is_stream, True
+            account.hand_over(is_stream=attempt.is_stream)
         return ForwardedReply(
             status=reply.status, headers=_shown_headers(reply, attempt), chunks=chunks
         )

@@ -15,6 +15,8 @@ from typing_extensions import override
 
 from one_api.app import create_app
 from one_api.errors import ConfigurationError, StorageUnavailable
+from one_api.observe import Exchange
+from one_api.observe.observer import NOBODY
 from one_api.policy.accounts import AccountBook
 from one_api.policy.auth import ApiKey, KeyRing
 from one_api.policy.demand import Demand
@@ -68,7 +70,7 @@ class Gateway:
         async def measure() -> Demand:
             return Demand(prompt_tokens=1)
 
-        account = self.book.open(ApiKey("k"), request_id, endpoint="/x")
+        account = self.book.open(ApiKey("k"), request_id, Exchange(NOBODY, endpoint="/x"))
         await account.admit((), measure)
         account.close(200)
 

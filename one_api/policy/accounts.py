@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from one_api.counters import Ask, Counters, Grant
 from one_api.counters.memory import MemoryCounters
-from one_api.errors import (
-    GatewayError,
-    PermissionDenied,
-)
+from one_api.errors import GatewayError, PermissionDenied
+from one_api.observe import Exchange
+from one_api.observe.observer import NOBODY
 from one_api.policy.auth import NO_KEY_LIMITS, ApiKey, KeyLimits
 from one_api.policy.demand import MODEL_NOT_PRICED, Demand, Measure
 from one_api.policy.prices import PriceTable, bounded, cost_microusd, worst_case_microusd
@@ -73,16 +72,15 @@ class AccountBook:
         self.prices = prices
         self.limits = limits
         self.max_body_chars = max_body_chars
-        self._is_logging = is_logging
+        self.is_logging = is_logging
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def open(
-        self, caller: ApiKey, request_id: str, *, endpoint: str, client_address: str | None = None
-    ) -> Account:
-        """The account of one request of `caller`; `request_id` is unique for all time."""
-        if not self._is_logging:
-            endpoint, client_address = "", None
-        return Account(self, caller, request_id, endpoint, client_address)
+    def open(self, caller: ApiKey, request_id: str, exchange: Exchange | None = None) -> Account:
+        """The account of one request of `caller`; `request_id` is unique for all time.
+
+        What becomes of the request is told to `exchange`, which ends with the account.
+        """
+        return Account(self, caller, request_id, exchange or Exchange(NOBODY))
 
     def limits_calls(self, caller: ApiKey) -> bool:
         """Whether requests that ask no model are limited, too."""
@@ -116,27 +114,19 @@ class Account:
         book: AccountBook,
         caller: ApiKey,
         request_id: str,
-        endpoint: str,
-        client_address: str | None,
+        exchange: Exchange,
     ) -> None:
         self._book = book
         self.caller = caller
+        self.exchange = exchange
+        exchange.key_id = caller.id
         self._request_id = request_id
-        self._endpoint = endpoint
-        self._client_address = client_address
-        self._began_s = time.perf_counter()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._grant: Grant | None = None
         self._is_admitted = False
-        self._deployment: Deployment | None = None
-        self._attempts = 0
-        self._first_content_ms: int | None = None
-        self._usage: Usage | None = None
-        self._error_code: str | None = None
         self._is_closed = False
+        self._is_refused = False
         self._is_call = False
-        self.cache: str | None = None
-        self.is_stream = False
         self.is_handed_over = False
         self.headers: dict[str, str] = {}
         self.request_body: str | None = None
@@ -169,7 +159,7 @@ class Account:
             await self._reserve(allowed, demand, budgets)
         except BaseException:
             self._give_back(tokens=0, requests=0)
-            self._is_closed = True
+            self._is_refused = True
             raise
         self._is_admitted = True
         return allowed
@@ -211,7 +201,7 @@ class Account:
             grant = await counters.take(asks)
         self.headers = dict(headers_of(grant))
         if not grant.is_granted:
-            self._is_closed = True
+            self._is_refused = True
             raise refusal_of(grant, self.headers)
         self._grant = grant
 
@@ -235,16 +225,17 @@ class Account:
                 for price in prices
                 if price is not None
             )
+        exchange, is_logging = self.exchange, self._book.is_logging
         await ledger.reserve(
             Reservation(
                 request_id=self._request_id,
                 key_id=self.caller.id,
                 created_ms=time.time_ns() // 1_000_000,
-                endpoint=self._endpoint,
+                endpoint=exchange.endpoint if is_logging else "",
                 model=deployments[0].model if deployments else "",
                 estimate_microusd=estimate,
                 budgets=budgets,
-                client_address=self._client_address,
+                client_address=exchange.client_address if is_logging else None,
             )
         )
 
@@ -272,23 +263,19 @@ class Account:
 
     # -- meanwhile
 
-    def note_attempts(self, deployment: Deployment, attempts: int) -> None:
-        """`deployment` is asked, the `attempts`-th to be."""
-        self._deployment = deployment
-        self._attempts = attempts
-
-    def note_first_content(self) -> None:
-        """The first content of a stream has come."""
-        if self._first_content_ms is None:
-            self._first_content_ms = self._elapsed_ms()
-
     def note_usage(self, usage: Usage | None) -> None:
         """The deployment that answers has told what it used, or it was estimated."""
-        self._usage = usage
+        self.exchange.usage = usage
 
     def note_error(self, error: GatewayError) -> None:
         """The client is told of `error`, as the status or within a stream."""
-        self._error_code = error.code or error.type
+        self.exchange.error = error
+
+    def hand_over(self, *, is_stream: bool = True) -> None:
+        """The body that follows the response's head will close the account."""
+        self.is_handed_over = True
+        if is_stream:
+            self.exchange.begin_stream()
 
     def note_request(self, body: bytes) -> None:
         """`body` is what the client asked with."""
@@ -309,10 +296,13 @@ class Account:
 
     def close(self, status: int) -> None:
         """Settle the account, once; from any thread. `status` is 499 when the client has gone."""
-        loop = self._loop
-        if loop is None or self._is_closed:
-            return  # Not admitted: nothing was taken.
+        if self._is_closed:
+            return
         self._is_closed = True
+        loop = self._loop
+        if loop is None or self._is_refused:
+            self.exchange.end(status)  # Not admitted: nothing was taken.
+            return
         try:
             is_here = asyncio.get_running_loop() is loop
         except RuntimeError:
@@ -324,28 +314,34 @@ class Account:
                 loop.call_soon_threadsafe(self._settle, status)
 
     def _settle(self, status: int) -> None:
+        exchange = self.exchange
         # Providers have been seen to tell 10**12 tokens, or fewer than none.
-        usage = bounded(self._usage) if self._usage is not None else None
+        usage = bounded(exchange.usage) if exchange.usage is not None else None
+        exchange.usage = usage
+        exchange.cost_microusd = self._cost(usage)
+        exchange.end(status)
         self._give_back(tokens=usage.total_tokens if usage else 0)
         ledger = self._book.ledger
         if ledger is None or self._is_call:
             return
         body_chars = self._book.max_body_chars
+        error, deployment = exchange.error, exchange.deployment
+        first_content_s = exchange.time_to_first_content_s
         request_body, reply = self.request_body, self._reply.decode("utf-8", "replace")
         ledger.settle(
             self._request_id,
             Settlement(
                 status=status,
-                total_ms=self._elapsed_ms(),
-                error_code=self._error_code,
-                deployment=self._deployment.name if self._deployment else None,
-                attempts=self._attempts,
-                is_stream=self.is_stream,
-                first_content_ms=self._first_content_ms,
+                total_ms=round(exchange.total_s * 1000),
+                error_code=(error.code or error.type) if error else None,
+                deployment=deployment.name if deployment else None,
+                attempts=len(exchange.attempts),
+                is_stream=exchange.is_stream,
+                first_content_ms=None if first_content_s is None else round(first_content_s * 1000),
                 usage=TokenCounts.of(usage) if usage else TokenCounts(),
                 is_estimated=usage.estimated if usage else False,
-                cost_microusd=self._cost(usage),
-                cache=self.cache,
+                cost_microusd=exchange.cost_microusd,
+                cache=exchange.cache,
                 request_body=redact(request_body, body_chars) if request_body else None,
                 reply_text=redact(reply, body_chars) if reply else None,
                 is_truncated=max(len(request_body or ""), len(self._reply)) >= body_chars > 0,
@@ -353,9 +349,10 @@ class Account:
         )
 
     def _cost(self, usage: Usage | None) -> int:
-        if usage is None or self._deployment is None or self.cache is not None:
+        deployment = self.exchange.deployment
+        if usage is None or deployment is None or self.exchange.cache is not None:
             return 0
-        price = self._book.prices.price_of(self._deployment)
+        price = self._book.prices.price_of(deployment)
         return 0 if price is None else cost_microusd(price, usage)
 
     def _give_back(self, *, tokens: int, requests: int = 1) -> None:
@@ -378,9 +375,6 @@ class Account:
             await self._book.counters.settle(grant, actual)
         if grant.leased:
             await self._book.counters.release(grant)
-
-    def _elapsed_ms(self) -> int:
-        return round((time.perf_counter() - self._began_s) * 1000)
 
 
 def _stars(pattern: str) -> str:

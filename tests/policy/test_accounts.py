@@ -38,6 +38,8 @@ from one_api.errors import (
     TokenLimitExceeded,
 )
 from one_api.events import Usage
+from one_api.observe import Exchange
+from one_api.observe.observer import NOBODY
 from one_api.policy.accounts import Account, AccountBook, Limits
 from one_api.policy.auth import NO_KEY_LIMITS, ApiKey, KeyLimits
 from one_api.policy.demand import Demand
@@ -92,7 +94,8 @@ class Books:
 
     def open(self, caller: ApiKey, request_id: str | None = None) -> Account:
         self.opened += 1
-        return self.book.open(caller, request_id or f"req_{self.opened}", endpoint="/v1/x")
+        exchange = Exchange(NOBODY, endpoint="/v1/x")
+        return self.book.open(caller, request_id or f"req_{self.opened}", exchange)
 
     def used(self, name: str) -> int:
         """What counts in a window, or how many leases are held."""
@@ -487,10 +490,10 @@ async def test_the_row_tells_how_it_went(stored: Stored) -> None:
     books = Books(ledger=stored.ledger, max_body_chars=20)
     account = books.open(ApiKey("k"))
     await admit(account, (CHEAP, DEAR))
-    account.note_attempts(CHEAP, 1)
-    account.note_attempts(DEAR, 2)
-    account.note_first_content()
-    account.is_stream = True
+    account.exchange.ask(CHEAP)
+    account.exchange.ask(DEAR)
+    account.exchange.note_first_content()
+    account.hand_over()
     account.request_body = "the key is sk-abcdefghijklmnop"
     account.note_reply(b"x" * 15)
     account.note_reply(b"y" * 15)
@@ -515,9 +518,9 @@ async def test_a_hit_of_the_cache_costs_nothing(stored: Stored) -> None:
     books = Books(ledger=stored.ledger)
     account = books.open(ApiKey("k", limits=BUDGET))
     await admit(account)
-    account.note_attempts(CHEAP, 1)
+    account.exchange.ask(CHEAP)
     account.note_usage(Usage(prompt_tokens=3, completion_tokens=4))
-    account.cache = "hit"
+    account.exchange.cache = "hit"
 
     account.close(200)
 
@@ -715,8 +718,8 @@ class AccountMachine(RuleBasedStateMachine):
         """Close one, maybe once more, after a failover, with an error in a stream, or its client
         gone."""
         one = self.model[data.draw(st.sampled_from(sorted(self.model)))]
-        for number, deployment in enumerate(asked):
-            one.account.note_attempts(deployment, number + 1)
+        for deployment in asked:
+            one.account.exchange.ask(deployment)
         if breaks:
             one.account.note_error(RateLimitExceeded("in the stream"))
         one.account.note_usage(usage)
