@@ -10,6 +10,7 @@ from types import TracebackType
 
 from one_api import discovery
 from one_api.adapter.base import AdapterContext, BaseModelAdapter
+from one_api.adapter.readings import Reading, SupportsReadings
 from one_api.catalogue import Offer
 from one_api.discovery import AdapterEntry
 from one_api.errors import ConfigurationError, GatewayError
@@ -125,6 +126,17 @@ class Member:
             await self.adapter.close()
         except Exception:
             logger.exception("adapter %s failed to close", self.name)
+
+    def readings(self) -> list[Reading]:
+        """The adapter's numbers as they are now; none where it cannot tell any."""
+        if not isinstance(self.adapter, SupportsReadings):
+            return []
+        try:
+            return [*self.adapter.readings()]
+        except Exception as exc:  # noqa: BLE001 - a plugin's failure spoils no one else's metrics
+            reason = self._without_secrets(f"{type(exc).__name__}: {exc}")
+            logger.warning("adapter %s: its readings() raised %s", self.name, reason)
+            return []
 
     async def retire(self, give_up: asyncio.Event) -> None:
         """Close the adapter as soon as nobody uses it, `give_up` is set or `MAX_LEASE_S` passed."""

@@ -26,6 +26,7 @@ from one_api.upstreams import Upstreams
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from one_api.adapter.readings import Reading
     from one_api.events import Event
     from one_api.schemas.chat import ChatCompletionRequest
 
@@ -93,6 +94,8 @@ class ModelRegistry:
                 entry.reason = f"another adapter is already called '{taken[0]}'"
             if taken and not entry.adapters:
                 entry.fail(entry.reason, "shadowed")
+                # What the operator asked for is served under that name, by the other one.
+                entry.is_required = False
             for name, adapter in entry.adapters.items():
                 self._adapters[name] = Member(name, adapter, entry=entry)
         self._index()
@@ -269,6 +272,10 @@ class ModelRegistry:
             offered = self._catalogue.names_of(member.name)
             rows.append((member.name, len(offered), member.list_error))
         return rows
+
+    def readings(self) -> list[tuple[str, Reading]]:
+        """The numbers that adapters and upstreams tell of themselves, each with their name."""
+        return [(member.name, one) for member in self._members() for one in member.readings()]
 
     def describe_upstreams(self) -> list[UpstreamStatus]:
         """The upstreams of the operator's file as they stand, in its order; no secrets."""

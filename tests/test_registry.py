@@ -279,6 +279,7 @@ class TestEntries:
 
         assert ["loaded", "shadowed"] == [entry.state for entry in registry.entries]
         assert 1 == len(registry.adapters())
+        assert registry.is_ready()
 
     @pytest.mark.parametrize("failure", [RuntimeError("x"), DOWN, TimeoutError()], ids=repr)
     async def test_plugin_that_cannot_start_is_taken_out(

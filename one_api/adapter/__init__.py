@@ -7,8 +7,11 @@ the package is private to the core.
 from __future__ import annotations
 
 from one_api.adapter.base import API_VERSION, AdapterContext, BaseModelAdapter, Call
+from one_api.adapter.clock import Clock, SystemClock
 from one_api.adapter.completions import CompletionParser, SupportsCompletions
+from one_api.adapter.credentials import Credential, SupportsCredentialFlow
 from one_api.adapter.embeddings import Embeddings, SupportsEmbeddings
+from one_api.adapter.health_probe import SupportsHealthProbe
 from one_api.adapter.http import (
     HTTPModelAdapter,
     HTTPTransport,
@@ -22,6 +25,7 @@ from one_api.adapter.http_errors import (
     error_from_status,
     parse_retry_after_s,
 )
+from one_api.adapter.notices import Notice
 from one_api.adapter.openai_compatible import (
     CompatibleProvider,
     OpenAICompatibleAdapter,
@@ -30,9 +34,11 @@ from one_api.adapter.openai_compatible import (
 )
 from one_api.adapter.parameters import ParameterPolicy
 from one_api.adapter.passthrough import RawRequest, SupportsPassthrough
+from one_api.adapter.readings import Reading, SupportsReadings
 from one_api.adapter.settings import AdapterSettings, UpstreamSettings
 from one_api.adapter.sse import ServerSentEvent, SSEDecoder
 from one_api.adapter.stop import StopScanner
+from one_api.adapter.token_counting import SupportsTokenCounting
 from one_api.deployment import Timeouts
 from one_api.errors import (
     ConfigurationError,
@@ -88,12 +94,14 @@ __all__ = [
     "BaseModelAdapter",
     "Call",
     "ChatCompletionRequest",
+    "Clock",
     "CompatibleProvider",
     "CompletionParser",
     "CompletionRequest",
     "ConfigurationError",
     "Conflict",
     "ContextWindowExceeded",
+    "Credential",
     "CredentialRejected",
     "EmbeddingRequest",
     "Embeddings",
@@ -110,11 +118,13 @@ __all__ = [
     "ModelInfo",
     "ModelNotFound",
     "NoDeploymentAvailable",
+    "Notice",
     "OpenAICompatibleAdapter",
     "OpenAICompatibleSettings",
     "ParameterPolicy",
     "RateLimitExceeded",
     "RawRequest",
+    "Reading",
     "ReasoningDelta",
     "RefusalDelta",
     "Relay",
@@ -125,8 +135,13 @@ __all__ = [
     "Start",
     "StopScanner",
     "SupportsCompletions",
+    "SupportsCredentialFlow",
     "SupportsEmbeddings",
+    "SupportsHealthProbe",
     "SupportsPassthrough",
+    "SupportsReadings",
+    "SupportsTokenCounting",
+    "SystemClock",
     "TextDelta",
     "ThinkingBlockDelta",
     "Timeouts",

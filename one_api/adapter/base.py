@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from one_api.adapter.clock import Clock, SystemClock
+from one_api.adapter.notices import Notice, ignore_notice
 from one_api.adapter.parameters import ParameterPolicy
 from one_api.adapter.settings import AdapterSettings, UpstreamSettings
 from one_api.deployment import Timeouts
@@ -35,8 +37,11 @@ class AdapterContext:
     http: HTTPTransport
     logger: logging.Logger
     default_max_tokens: int = 16_384
-    #: How long listing models may take, in seconds.
+    #: How long listing models, or any other small request of the adapter's own, may take.
     list_timeout_s: float = 10.0
+    clock: Clock = field(default_factory=SystemClock)
+    #: Tells the operator. Never blocks and never raises; may be called from any thread.
+    notify: Callable[[Notice], None] = ignore_notice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +50,9 @@ class Call:
 
     `model` is the upstream's name for the model (`request.model` is the client's). `dropped`
     collects parameters that had no effect; the client is told in `x-one-api-dropped-params`.
-    `strict_params` says that nothing may be dropped.
+    `strict_params` says that nothing may be dropped. `caller` is an opaque name, the same for all
+    calls of one API key (of one address where no key is needed) while the process lives, and empty
+    where nobody knows: for being fair to all of them, not for being sent to the provider.
     """
 
     model: str
@@ -56,6 +63,7 @@ class Call:
     degraded: list[str] = field(default_factory=list)
     #: Told the headers of the provider's reply, whatever its status: they say how much is left.
     on_head: Callable[[Mapping[str, str]], None] | None = None
+    caller: str = ""
 
     def drop(self, parameter: str) -> None:
         """Note that `parameter` had no effect."""

@@ -10,13 +10,16 @@ from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 from typing_extensions import override
 
-from one_api.adapter.base import BaseModelAdapter, Call
+from one_api.adapter.base import AdapterContext, BaseModelAdapter, Call
+from one_api.adapter.credentials import CredentialKeeper, SupportsCredentialFlow
 from one_api.adapter.http_errors import error_from_reply
+from one_api.adapter.settings import AdapterSettings
 from one_api.deployment import Timeouts
 from one_api.errors import UpstreamInvalidResponse
 
@@ -77,7 +80,11 @@ class HTTPTransport(Protocol):
 
 
 class ReplyParser(Protocol):
-    """Turns the bytes of one reply into events, as they come."""
+    """Turns the bytes of one reply into events, as they come.
+
+    What it meets that is no JSON, or no UTF-8, it need not catch: that is told as an
+    UpstreamInvalidResponse.
+    """
 
     def feed(self, data: bytes) -> Iterable[Event]:
         """The events that `data` completes; `data` may be cut anywhere.
@@ -94,6 +101,12 @@ class ReplyParser(Protocol):
 
 class HTTPModelAdapter(BaseModelAdapter):
     """A provider with an HTTP API of its own."""
+
+    def __init__(self, settings: AdapterSettings, context: AdapterContext) -> None:
+        super().__init__(settings, context)
+        self._credentials = (
+            CredentialKeeper(self, context) if isinstance(self, SupportsCredentialFlow) else None
+        )
 
     @abstractmethod
     def to_wire(self, request: ChatCompletionRequest, call: Call) -> WireRequest:
@@ -125,31 +138,37 @@ class HTTPModelAdapter(BaseModelAdapter):
                 body = await reply.read(MAX_ERROR_BYTES)
                 raise self.error_from_wire(reply.status, reply.headers, body)
             parser = self.from_wire(request, call, reply.headers)
-            async with aclosing(reply.chunks()) as chunks:
-                async for data in chunks:
-                    for event in parser.feed(data):
-                        yield event
-            for event in parser.close():
-                yield event
+            try:
+                async with aclosing(reply.chunks()) as chunks:
+                    async for data in chunks:
+                        for event in parser.feed(data):
+                            yield event
+                for event in parser.close():
+                    yield event
+            except (JSONDecodeError, UnicodeDecodeError) as exc:
+                raise UpstreamInvalidResponse("The provider's reply is not JSON.") from exc
 
     @asynccontextmanager
     async def send(self, wire: WireRequest, call: Call) -> AsyncIterator[WireReply]:
         """Send what belongs to `call` and give its reply, as `HTTPTransport.send` does.
 
-        What the headers of the reply say of the provider's limits is noted.
+        What the headers of the reply say of the provider's limits is noted. Where the adapter
+        fetches its credential, that is added, and fetched anew once if the provider refuses it.
         """
-        async with self.context.http.send(wire, call.timeouts) as reply:
+        async with self._exchange(wire, call.timeouts) as reply:
             if call.on_head is not None:
                 call.on_head(reply.headers)
             yield reply
 
-    async def fetch_json(self, request: WireRequest) -> Any:
+    async def fetch_json(self, request: WireRequest, *, with_credential: bool = True) -> Any:
         """The decoded JSON body of a small reply, such as a model list.
 
+        `with_credential` adds the one that the adapter fetches, if it does: see `send`.
         Raises: the error of `error_from_wire` for any status but 200; UpstreamInvalidResponse.
         """
         timeouts = Timeouts(total_s=self.context.list_timeout_s)
-        async with self.context.http.send(request, timeouts) as reply:
+        send = self._exchange if with_credential else self.context.http.send
+        async with send(request, timeouts) as reply:
             body = await reply.read(MAX_REPLY_BYTES)
             if reply.status != 200:
                 raise self.error_from_wire(reply.status, reply.headers, body)
@@ -157,3 +176,24 @@ class HTTPModelAdapter(BaseModelAdapter):
             return orjson.loads(body)
         except orjson.JSONDecodeError as exc:
             raise UpstreamInvalidResponse("The provider's reply is not JSON.") from exc
+
+    def _exchange(
+        self, wire: WireRequest, timeouts: Timeouts
+    ) -> AbstractAsyncContextManager[WireReply]:
+        http = self.context.http if self._credentials is None else self._credentials
+        return http.send(wire, timeouts)
+
+
+@asynccontextmanager
+async def send_for(
+    adapter: BaseModelAdapter, wire: WireRequest, call: Call
+) -> AsyncIterator[WireReply]:
+    """Send `wire`, which `adapter` made, as it would itself: the way of what is passed on."""
+    if isinstance(adapter, HTTPModelAdapter):
+        async with adapter.send(wire, call) as reply:
+            yield reply
+        return
+    async with adapter.context.http.send(wire, call.timeouts) as reply:
+        if call.on_head is not None:
+            call.on_head(reply.headers)
+        yield reply

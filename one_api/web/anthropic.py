@@ -14,6 +14,7 @@ from typing import Any
 import flask
 
 from one_api.adapter.passthrough import RawRequest
+from one_api.asking import count_prompt
 from one_api.converter import ReplyForm
 from one_api.converter.messages import (
     ERROR_PREFIX,
@@ -137,15 +138,13 @@ class _Door:
     async def count_tokens(self) -> flask.Response:
         """`POST /messages/count_tokens`."""
         body = _object_body()
-        relayed = await self._relayed(
-            "/messages/count_tokens", body, request_context(flask.g.caller)
-        )
+        context = request_context(flask.g.caller)
+        relayed = await self._relayed("/messages/count_tokens", body, context)
         if relayed is not None:
             return relayed
-        prompt = PromptRequest.from_wire(body)
-        model = await self._forwarder.upstream_model(prompt.model)
-        usage = await self._counter.usage(chat_request(prompt).request, model, ())
-        return json_response({"input_tokens": usage.prompt_tokens})
+        chat = chat_request(PromptRequest.from_wire(body)).request
+        tokens = await count_prompt(chat, context, self._registry, self._counter)
+        return json_response({"input_tokens": tokens})
 
     async def _translated(
         self, request: MessagesRequest, context: RequestContext

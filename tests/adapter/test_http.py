@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import orjson
 import pytest
 from typing_extensions import override
 
@@ -110,6 +111,8 @@ class LineParser(ReplyParser):
     def feed(self, data: bytes) -> Iterable[Event]:
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
+            if line.startswith(b"{"):
+                line = orjson.loads(line)["text"].encode()
             if line == b"busy":
                 raise UpstreamOverloaded("busy")
             self.ended = line == b"end"
@@ -215,8 +218,10 @@ async def test_status_besides_200_is_never_parsed_as_an_answer() -> None:
         (Reply([b"one\n"], cut=UpstreamDisconnected("cut")), "cut"),
         (Reply([b"one\n"]), "no end"),
         (Reply([b"one\nbusy\ntwo\nend\n"]), "busy"),
+        (Reply([b"one\n{no JSON\nend\n"]), "The provider's reply is not JSON."),
+        (Reply([b"one\n\xff\nend\n"]), "The provider's reply is not JSON."),
     ],
-    ids=["transport", "parser at the end", "parser inside"],
+    ids=["transport", "parser at the end", "parser inside", "no JSON", "no UTF-8"],
 )
 async def test_failure_comes_after_the_events_before_it(reply: Reply, expected: str) -> None:
     transport = MemoryTransport(reply)
