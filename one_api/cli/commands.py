@@ -8,14 +8,17 @@ import click
 from typing_extensions import override
 
 from one_api._version import __version__
+from one_api.cli.adapters import adapters
 from one_api.cli.chatting import chat
 from one_api.cli.configuration import config
+from one_api.cli.contributed import ContributedCommand, contributed_commands
 from one_api.cli.database import db
 from one_api.cli.keys import keys
-from one_api.cli.listings import adapters, models, route, upstreams
+from one_api.cli.listings import models, route, upstreams
 from one_api.cli.logs import logs
 from one_api.cli.serving import serve
 from one_api.errors import ConfigurationError
+from one_api.settings import environment
 
 
 class SettingsError(click.ClickException):
@@ -33,7 +36,27 @@ class SettingsError(click.ClickException):
 
 
 class _Commands(click.Group):
-    """Commands that may raise ConfigurationErrors."""
+    """Our commands, which may raise ConfigurationErrors, and then those of installed packages."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *contributed_commands()})
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or contributed_commands().get(cmd_name)
+
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        # A shell that completes a line is not to run anything.
+        if isinstance(command, ContributedCommand) and not ctx.resilient_parsing:
+            command = command.load()
+            # What adapters get, for those of the same package to read the same settings from.
+            ctx.obj = environment()
+        return name, command, rest
 
     @override
     def invoke(self, ctx: click.Context) -> Any:

@@ -1,26 +1,24 @@
-"""`one-api models`, `adapters`, `upstreams` and `route`: what there is, and who would be asked."""
+"""`one-api models`, `upstreams` and `route`: what there is, and who would be asked."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from pathlib import Path
 
 import click
 
 from one_api.adapter.base import BaseModelAdapter
 from one_api.app import load_registry, new_upstream
+from one_api.cli.model_lists import ask_for_models
 from one_api.cli.printing import print_table
-from one_api.cli.registries import refuse_wrong_adapters, running_registry, upstreams_option
+from one_api.cli.registries import running_registry, upstreams_option
 from one_api.deployment import Timeouts
 from one_api.errors import GatewayError
 from one_api.routing import Router
 from one_api.settings import Settings
 from one_api.web.admin import RouteStep, explain_route
 
-#: How long `upstreams` waits for a provider's list of models, in seconds.
-_PROBE_TIMEOUT_S = 10.0
 _UPSTREAMS_HEAD = "NAME ADAPTER ENDPOINT CREDENTIAL GROUP ORDER WEIGHT MODELS HEALTH"
 _ROUTE_HEAD = "# DEPLOYMENT GROUP ORDER STRATEGY WEIGHT FIRST/TOTAL IF-LAST PRICE CONTEXT WHY"
 
@@ -39,27 +37,6 @@ def models() -> None:
             return [(model.id, model.adapter, model.info.owned_by) for model in found]
 
     print_table(("MODEL", "ADAPTER", "OWNED BY"), asyncio.run(listed()))
-
-
-@click.command()
-def adapters() -> None:
-    """List the installed adapters and how each fares."""
-    registry = load_registry(Settings.load(), new_upstream())
-    print_table(
-        ("ADAPTER", "DISTRIBUTION", "VERSION", "STATE", "IMPORT", "DETAIL"),
-        [
-            (
-                entry.name,
-                entry.distribution,
-                entry.version,
-                entry.state,
-                f"{entry.import_s * 1000:.0f} ms",
-                entry.reason or ", ".join(entry.adapters),
-            )
-            for entry in registry.entries
-        ],
-    )
-    refuse_wrong_adapters(registry)
 
 
 @click.command()
@@ -101,22 +78,10 @@ def upstreams(upstreams_file: Path | None, no_probe: bool) -> None:
 
 async def _probe(adapter: BaseModelAdapter) -> tuple[bool, str]:
     """Whether a provider lists its models now, and what it said."""
-    started = time.perf_counter()
-    try:
-        async with asyncio.timeout(_PROBE_TIMEOUT_S):
-            await adapter.start()
-            try:
-                found = await adapter.list_models()
-            finally:
-                await adapter.close()
-    except TimeoutError:
-        return False, f"no answer within {_PROBE_TIMEOUT_S:g} s"
-    except GatewayError as exc:
-        exc.conceal(adapter.settings.secrets())
-        return False, f"{exc.code}: {exc.message}"
-    except Exception as exc:  # noqa: BLE001 - a plugin's failure is its state, not ours
-        return False, f"its adapter raised {type(exc).__name__}"
-    return True, f"ok {len(found)} models {(time.perf_counter() - started) * 1000:.0f} ms"
+    told = await ask_for_models(adapter)
+    if told.error:
+        return False, told.error
+    return True, f"ok {len(told.ids)} models {told.took_s * 1000:.0f} ms"
 
 
 @click.command()
