@@ -1,4 +1,4 @@
-# The gateway with the echo, openai and claude adapters:
+# The gateway with the echo, openai, claude, gemini and ollama adapters:
 #
 #   docker build -t one-api .
 #   docker run -p 127.0.0.1:8000:8000 -e API_KEYS=sk-choose-one -e OPENAI_API_KEY -e CLAUDE_API_KEY one-api
@@ -49,7 +49,7 @@ RUN if [ "$WITH_LLAMACPP" = 1 ]; then \
 COPY pyproject.toml README.md LICENSE ./
 COPY one_api/ one_api/
 COPY adapters/ adapters/
-RUN set -- . adapters/echo adapters/openai adapters/claude; \
+RUN set -- . adapters/echo adapters/openai adapters/claude adapters/gemini adapters/ollama; \
     if [ "$WITH_LLAMACPP" = 1 ]; then set -- "$@" adapters/llamacpp; fi; \
     for package in "$@"; do \
       /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels "./$package" \

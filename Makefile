@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 
-PURE_ADAPTERS := echo openai claude
+PURE_ADAPTERS := echo openai claude gemini ollama
 ADAPTERS := $(PURE_ADAPTERS) llamacpp
 
 # Marks of the tests that `make fast` leaves out and `make slow` runs.

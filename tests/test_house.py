@@ -22,6 +22,7 @@ from one_api_openai.providers import PROVIDERS
 ROOT = Path(__file__).parent.parent
 CORE = sorted((ROOT / "one_api").rglob("*.py"))
 CODE = [*CORE, *sorted(ROOT.glob("adapters/*/one_api_*/**/*.py"))]
+ADAPTERS = sorted(path for path in ROOT.glob("adapters/*/one_api_*") if path.is_dir())
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 50
 
@@ -55,7 +56,7 @@ def literals(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def test_there_are_adapters_to_be_named() -> None:
-    assert {"echo", "openai", "claude", "llamacpp"} <= declared_adapters()
+    assert {"echo", "openai", "claude", "gemini", "llamacpp", "ollama"} <= declared_adapters()
 
 
 def test_core_names_no_provider() -> None:
@@ -76,6 +77,42 @@ def test_core_names_no_provider() -> None:
     ]
 
     assert [] == found
+
+
+def test_core_has_no_word_about_the_adapters_made_outside_of_it() -> None:
+    """Gemini and Ollama prove that the contract is enough: nothing here was made for them."""
+    theirs = re.compile("gemini|google|ollama", re.I)
+
+    assert [] == [
+        f"{name_of(path)}:{number}"
+        for path in CORE
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if theirs.search(line)
+    ]
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Modules that are imported, wherever in the code."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or "."
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("package", ADAPTERS, ids=lambda package: package.name)
+def test_adapters_import_the_contract_and_nothing_else_of_ours(package: Path) -> None:
+    allowed = {package.name: {"one_api.adapter"}, "conformance": {"one_api.adapter.testing"}}
+    found = {
+        f"{name_of(path)}: {module}"
+        for path in package.rglob("*.py")
+        for module in imported(ast.parse(path.read_text()))
+        if module.partition(".")[0].startswith("one_api")
+        and module.partition(".")[0] != package.name
+        and module not in allowed[package.name] | allowed.get(path.stem, set())
+    }
+
+    assert set() == found
 
 
 def test_every_module_says_what_it_is_for() -> None:

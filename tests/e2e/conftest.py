@@ -45,7 +45,12 @@ ADAPTERS_VARIABLES = (
     "CLAUDE_BASE_URL",
     "CLAUDE_MODELS",
     "ECHO_DELAY_MS",
+    "GEMINI_API_KEY",
+    "GEMINI_BASE_URL",
+    "GEMINI_MODELS",
+    "GOOGLE_API_KEY",
     "LOCAL_MODELS_ENABLED",
+    "OLLAMA_KEEP_ALIVE",
     *(
         f"{variable_prefix(provider)}_{name}"
         for provider in PROVIDERS
@@ -188,6 +193,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunHer
     handlers, level = root.handlers[:], root.level
     for name in (*(field.upper() for field in Settings.model_fields), *ADAPTERS_VARIABLES):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOCAL_MODELS_ENABLED", "false")  # on by itself
 
     def invoke(*arguments: str, **environment: str) -> click.testing.Result:
         return click.testing.CliRunner().invoke(main, arguments, env=environment)

@@ -60,7 +60,7 @@ class ForeignScene(Scene):
     @property
     def is_chat(self) -> bool:
         """Whether the provider speaks OpenAI's chat completions."""
-        return self.model.startswith("ollama/")
+        return self.model.startswith("vllm/")
 
     @property
     def path(self) -> str:
@@ -93,18 +93,18 @@ def gateway(
     openai_upstream: ScriptedUpstream,
 ) -> Iterator[GatewayProcess]:
     """A gateway with a provider that has chat completions only."""
-    environment = {**providers, "OLLAMA_BASE_URL": f"{openai_upstream.url}/v1"}
+    environment = {**providers, "VLLM_BASE_URL": f"{openai_upstream.url}/v1", "VLLM_MODELS": ""}
     with watched(pytestconfig, tmp_path_factory.mktemp("responses"), environment) as process:
         yield process
 
 
-@pytest.fixture(params=["ollama", "claude"])
+@pytest.fixture(params=["vllm", "claude"])
 def foreign(
     request: pytest.FixtureRequest,
     openai_upstream: ScriptedUpstream,
     claude_upstream: ScriptedUpstream,
 ) -> ForeignScene:
-    upstream = openai_upstream if request.param == "ollama" else claude_upstream
+    upstream = openai_upstream if request.param == "vllm" else claude_upstream
     return ForeignScene(upstream, request.param)
 
 
