@@ -26,7 +26,9 @@ from one_api.adapter import (
 )
 from one_api_claude import ClaudeAdapter
 from one_api_echo import EchoAdapter
+from one_api_gemini import GeminiAdapter
 from one_api_llamacpp import LlamaCppAdapter
+from one_api_ollama import OllamaAdapter
 from one_api_openai import OpenAIAdapter
 
 PAGE = Path(__file__).with_name("protocol.md")
@@ -49,11 +51,19 @@ class _NoNetwork(HTTPTransport):
 
 def _policies() -> Iterator[tuple[str, ParameterPolicy]]:
     context = AdapterContext(http=_NoNetwork(), logger=logging.getLogger("docs"))
-    environment = {"OPENAI_API_KEY": "-", "CLAUDE_API_KEY": "-", "LOCAL_MODELS_ENABLED": "true"}
+    environment = {
+        "OPENAI_API_KEY": "-",
+        "CLAUDE_API_KEY": "-",
+        "GEMINI_API_KEY": "-",
+        "OLLAMA_BASE_URL": "http://127.0.0.1:11434",
+        "LOCAL_MODELS_ENABLED": "true",
+    }
     adapters: list[tuple[str, type[BaseModelAdapter], str, str]] = [
         ("OpenAI-shaped", OpenAIAdapter, "openai", "any"),
         ("Claude 4.7 and later", ClaudeAdapter, "claude", "claude-opus-5-5"),
         ("Claude up to 4.6", ClaudeAdapter, "claude", "claude-sonnet-4-6"),
+        ("Gemini 3.5 and later", GeminiAdapter, "gemini", "gemini-3.8-flash"),
+        ("Ollama", OllamaAdapter, "ollama", "any"),
         ("llama.cpp", LlamaCppAdapter, "llamacpp", "any"),
         ("echo", EchoAdapter, "echo", "echo"),
     ]

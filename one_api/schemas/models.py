@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -10,7 +12,8 @@ class ModelInfo:
     """One model of one provider.
 
     `created` is a Unix time in seconds, 0 when the provider does not tell. `context_window` and
-    `max_completion_tokens` are in tokens, None when unknown.
+    `max_completion_tokens` are in tokens, None when unknown. `details` are what else there is to
+    tell of the model, as a JSON object for people and dashboards to read: nothing depends on it.
     """
 
     id: str
@@ -19,3 +22,4 @@ class ModelInfo:
     display_name: str | None = None
     context_window: int | None = None
     max_completion_tokens: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)

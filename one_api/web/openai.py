@@ -74,4 +74,6 @@ def model_to_wire(model: RegisteredModel) -> JsonObject:
         wire["context_window"] = info.context_window
     if info.max_completion_tokens is not None:
         wire["max_completion_tokens"] = info.max_completion_tokens
+    if info.details:
+        wire["details"] = dict(info.details)
     return wire

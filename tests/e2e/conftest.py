@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from one_api.cli import main
+from one_api.observe.log_road import close_road
 from one_api.settings import Settings
 from one_api_openai import PROVIDERS
 from one_api_openai.adapter import variable_prefix
@@ -200,6 +201,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunHer
 
     yield invoke
     # The command sets up logging for its process, which is this one here.
+    close_road()
     root.handlers[:], root.level = handlers, level
 
 

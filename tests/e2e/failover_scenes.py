@@ -137,6 +137,7 @@ async def world(directory: Path, text: str, **settings: Any) -> AsyncIterator[Wo
         patch.chdir(directory)  # no .env file
         for variable in (*map(str.upper, Settings.model_fields), *ADAPTERS_VARIABLES):
             patch.delenv(variable, raising=False)
+        patch.setenv("LOCAL_MODELS_ENABLED", "false")  # on by itself
         providers = {name: stack.enter_context(ScriptedUpstream()) for name in names}
         for provider in providers.values():
             provider.script(models_reply(["m"]), path=MODELS_PATH, repeat_last=True)

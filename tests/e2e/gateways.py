@@ -30,6 +30,7 @@ def clean_environment(home: Path, variables: Mapping[str, str]) -> dict[str, str
         "PATH": f"{BIN}{os.pathsep}/usr/bin{os.pathsep}/bin",
         "HOME": str(home),
         "VIRTUAL_ENV": sys.prefix,
+        "LOCAL_MODELS_ENABLED": "false",  # on by itself, but seldom what a test is about
         **variables,
     }
 

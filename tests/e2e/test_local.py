@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Iterator
@@ -18,10 +19,19 @@ from tests.e2e.gateways import GatewayProcess
 
 pytestmark = pytest.mark.llamacpp
 
+ON = {"LOCAL_MODELS_ENABLED": "true"}
 SAID = "Grüße from a file 🎉!"
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich"}}\n</tool_call>'
 HI: Any = [{"role": "user", "content": "Hi"}]
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
+WEATHER: Any = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Get the weather of a city",
+        "parameters": {**PARAMETERS, "required": ["city"]},
+    },
+}
 TOOL: Any = {"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}
 
 
@@ -31,9 +41,9 @@ def local(
 ) -> Iterator[GatewayProcess]:
     models = tmp_path_factory.mktemp("models")
     write_scripted(models / "talker.gguf", SAID)
-    write_scripted(models / "caller.gguf", CALL)
+    write_scripted(models / "caller.gguf", CALL, context=2048)
     write_bert(models / "embedder.gguf", ["red", "green", "blue"])
-    environment = {"LOCAL_MODELS_ENABLED": "true", "LOCAL_MODELS_DIR": str(models)}
+    environment = {**ON, "LOCAL_MODELS_DIR": str(models)}
     directory = tmp_path_factory.mktemp("local")
     with watched(pytestconfig, directory, environment) as process:
         yield process
@@ -147,3 +157,92 @@ def test_a_client_that_leaves_frees_the_model(local: GatewayProcess) -> None:
         next(iter(stream))
         stream.close()
     assert 200 == exchange(url, body).status
+
+
+@pytest.fixture(scope="module")
+def demo(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    with watched(pytestconfig, tmp_path_factory.mktemp("newcomer"), ON) as process:
+        yield process
+
+
+@pytest.fixture
+def newcomer(demo: GatewayProcess) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=demo.base_url, api_key="none needed", max_retries=0) as found:
+        yield found
+
+
+class TestNewcomer:
+    """Nothing is configured, and there is no folder of models."""
+
+    def test_the_demo_model_is_there(self, newcomer: openai.OpenAI) -> None:
+        assert {"tiny-chat", "echo"} == {model.id for model in newcomer.models.list()}
+
+    def test_several_are_answered_at_a_time_and_each_gets_its_own(
+        self, demo: GatewayProcess
+    ) -> None:
+        words = "apple river stone cloud garden window yellow purple music paper summer winter"
+
+        async def ask(client: openai.AsyncOpenAI, word: str) -> str | None:
+            said: Any = [{"role": "user", "content": f"Say: {word}"}]
+            reply = await client.chat.completions.create(
+                model="tiny-chat", messages=said, temperature=0
+            )
+            return reply.choices[0].message.content
+
+        async def ask_all() -> list[str | None]:
+            async with openai.AsyncOpenAI(base_url=demo.base_url, api_key="none") as client:
+                return await asyncio.gather(*(ask(client, word) for word in words.split()))
+
+        assert words.split() == asyncio.run(ask_all())
+
+    def test_an_answer_has_the_shape_that_was_asked_for(self, newcomer: openai.OpenAI) -> None:
+        asked = "Extract the person as JSON: Ben is 44 years old and lives in Paris."
+        schema = {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "age": {"type": "integer"},
+                "city": {"type": "string"},
+            },
+            "required": ["name", "age", "city"],
+            "additionalProperties": False,
+        }
+        shape: Any = {
+            "type": "json_schema",
+            "json_schema": {"name": "person", "schema": schema, "strict": True},
+        }
+        said: Any = [{"role": "user", "content": asked}]
+        reply = newcomer.chat.completions.create(
+            model="tiny-chat", messages=said, temperature=0, response_format=shape
+        )
+        assert {"name": "Ben", "age": 44, "city": "Paris"} == json.loads(
+            reply.choices[0].message.content or ""
+        )
+
+    def test_a_tool_is_called_and_its_result_told(self, newcomer: openai.OpenAI) -> None:
+        said: list[Any] = [{"role": "user", "content": "What is the weather in Paris?"}]
+        first = newcomer.chat.completions.create(
+            model="tiny-chat", messages=said, temperature=0, tools=[WEATHER]
+        )
+        assert "tool_calls" == first.choices[0].finish_reason
+        calls = first.choices[0].message.tool_calls
+        assert calls is not None
+        (call,) = calls
+        assert "function" == call.type
+        assert ("get_weather", {"city": "Paris"}) == (
+            call.function.name,
+            json.loads(call.function.arguments),
+        )
+        result = json.dumps({"weather": "sunny", "temperature": 21})
+        said += [
+            first.choices[0].message.model_dump(exclude_none=True),
+            {"role": "tool", "tool_call_id": call.id, "content": result},
+        ]
+        second = newcomer.chat.completions.create(
+            model="tiny-chat", messages=said, temperature=0, tools=[WEATHER]
+        )
+        assert "The weather in Paris is sunny with 21 degrees." == (
+            second.choices[0].message.content
+        )

@@ -93,7 +93,13 @@ class TestModels:
     def registry(self) -> ModelRegistry:
         adapter = ScriptedAdapter()
         adapter.models = [
-            ModelInfo(id="m", owned_by="test", created=1_790_000_000, context_window=8_192),
+            ModelInfo(
+                id="m",
+                owned_by="test",
+                created=1_790_000_000,
+                context_window=8_192,
+                details={"parameters": 7},
+            ),
             ModelInfo(id="org/name:tag", owned_by="test", display_name="Name"),
         ]
         return registry_of(a=adapter)
@@ -111,6 +117,7 @@ class TestModels:
             "created_at": "2026-09-21T14:13:20Z",
             "adapter": "a",
             "context_window": 8_192,
+            "details": {"parameters": 7},
         } == body.pop("data")[0]
         assert {
             "object": "list",

@@ -1,6 +1,6 @@
-"""What the embedding shelf needs of a loaded model; `native_embedding.py` gives it with llama.cpp.
+"""What the embedding queue needs of a loaded model; `native_pooling.py` gives it with llama.cpp.
 
-Everything is called on the one thread that owns the model.
+Everything but `tokenise` is called on the one thread that owns the model.
 """
 
 from __future__ import annotations
@@ -20,13 +20,10 @@ class EmbeddingModel(Protocol):
     dimensions: int
 
     def tokenise(self, text: str) -> list[int]:
-        """The tokens of `text`, with those that the model wants around it."""
+        """The tokens of `text`, with those that the model wants around it. From any thread."""
 
     def embed(self, inputs: Sequence[Sequence[int]]) -> list[list[float]]:
-        """One vector for each of `inputs`: the mean of its tokens' states, as it is.
+        """One vector for each of `inputs`, pooled from its tokens' states, as it is.
 
         Raises: UpstreamError.
         """
-
-    def close(self) -> None:
-        """Give back the model's memory; nothing but `close` may be called afterwards."""

@@ -1,7 +1,8 @@
 """Reads the header of a GGUF file: what the model is, and whether its tensors are all there.
 
-Only scalars and strings are kept; arrays (the vocabulary) are skipped unread. Nothing is mapped
-into memory: a file that shrinks while it is read gives an error, not a SIGBUS.
+Scalars, strings and short lists of integers are kept; of longer arrays (the vocabulary) only the
+length is. Nothing is mapped into memory: a file that shrinks while it is read gives an error, not
+a SIGBUS.
 Source: ggml/docs/gguf.md and ggml.h of llama.cpp as shipped with llama-cpp-python 0.3.36.
 """
 
@@ -10,18 +11,22 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import BinaryIO, Final
 
-Scalar = int | float | bool | str
+from one_api_llamacpp.gguf_types import BLOCKS, FILE_TYPES
+
+Value = int | float | bool | str | list[int]
 
 _MAGIC: Final = b"GGUF"
 _VERSIONS: Final = (2, 3)
 _MAX_STRING_BYTES: Final = 4 * 1024 * 1024
 _MAX_DIMENSIONS: Final = 4
 _MAX_NESTED_ARRAYS: Final = 4
+#: Longer lists of integers are not kept; one number for each layer is.
+_MAX_KEPT: Final = 1024
 _DEFAULT_ALIGNMENT: Final = 32
 _SCALARS: Final = {
     0: struct.Struct("<B"),
@@ -36,46 +41,12 @@ _SCALARS: Final = {
     11: struct.Struct("<q"),
     12: struct.Struct("<d"),
 }
+_INTEGERS: Final = frozenset({0, 1, 2, 3, 4, 5, 10, 11})
 _STRING: Final = 8
 _ARRAY: Final = 9
 
-#: Elements and bytes of one block, by tensor type. A type that is not here is not measured.
-BLOCKS: Final[Mapping[int, tuple[int, int]]] = {
-    0: (1, 4),  # F32
-    1: (1, 2),  # F16
-    2: (32, 18),  # Q4_0
-    3: (32, 20),  # Q4_1
-    6: (32, 22),  # Q5_0
-    7: (32, 24),  # Q5_1
-    8: (32, 34),  # Q8_0
-    9: (32, 40),  # Q8_1
-    10: (256, 84),  # Q2_K
-    11: (256, 110),  # Q3_K
-    12: (256, 144),  # Q4_K
-    13: (256, 176),  # Q5_K
-    14: (256, 210),  # Q6_K
-    15: (256, 292),  # Q8_K
-    16: (256, 66),  # IQ2_XXS
-    17: (256, 74),  # IQ2_XS
-    18: (256, 98),  # IQ3_XXS
-    19: (256, 50),  # IQ1_S
-    20: (32, 18),  # IQ4_NL
-    21: (256, 110),  # IQ3_S
-    22: (256, 82),  # IQ2_S
-    23: (256, 136),  # IQ4_XS
-    24: (1, 1),  # I8
-    25: (1, 2),  # I16
-    26: (1, 4),  # I32
-    27: (1, 8),  # I64
-    28: (1, 8),  # F64
-    29: (256, 56),  # IQ1_M
-    30: (1, 2),  # BF16
-    34: (256, 54),  # TQ1_0
-    35: (256, 66),  # TQ2_0
-    39: (32, 17),  # MXFP4
-    40: (64, 36),  # NVFP4
-    41: (128, 18),  # Q1_0
-}
+#: Kinds of `pooling_type` that make one vector of a text: mean, first token, last token.
+_POOLING: Final = frozenset({1, 2, 3})
 
 
 class InvalidGGUF(Exception):
@@ -84,9 +55,15 @@ class InvalidGGUF(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """The scalars and strings of a file's metadata, by key."""
+    """What a file's header tells: its metadata by key, and of all its tensors how many numbers.
 
-    metadata: Mapping[str, Scalar]
+    `lengths` are those of the arrays that are not kept.
+    """
+
+    metadata: Mapping[str, Value]
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    #: The numbers that were learnt, of this file.
+    parameters: int = 0
 
     @property
     def architecture(self) -> str:
@@ -106,8 +83,56 @@ class GGUFHeader:
     @property
     def context_tokens(self) -> int | None:
         """The context length it was trained for, in tokens."""
-        value = self.metadata.get(f"{self.architecture}.context_length")
-        return value if isinstance(value, int) and value > 0 else None
+        return self._count("context_length") or None
+
+    @property
+    def quantisation(self) -> str | None:
+        """How most of its tensors are stored (`Q4_K_M`); None when the file does not tell."""
+        value = self.metadata.get("general.file_type")
+        return FILE_TYPES.get(value) if isinstance(value, int) else None
+
+    @property
+    def chat_template(self) -> str | None:
+        """The template that makes a prompt of a conversation."""
+        return self._text("tokenizer.chat_template") or None
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether it was made for vectors: it only encodes, or says how to pool what it makes."""
+        reads_all = self._of_architecture("attention.causal") is False
+        return reads_all or self._of_architecture("pooling_type") in _POOLING
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens it knows; 0 when the file does not tell."""
+        return self._count("vocab_size") or self.lengths.get("tokenizer.ggml.tokens", 0)
+
+    @property
+    def state_elements(self) -> int:
+        """Numbers that a token held in memory takes: keys and values of all layers."""
+        if self._of_architecture("attention.causal") is False:
+            return 0  # it holds nothing from one evaluation to the next
+        heads = self._of_architecture("attention.head_count")
+        most = max(heads, default=1) if isinstance(heads, list) else heads
+        width = self._count("embedding_length") // max(1, most if isinstance(most, int) else 1)
+        keys = self._count("attention.key_length") or width
+        values = self._count("attention.value_length") or width
+        shared = self._of_all_layers("attention.head_count_kv")
+        return (shared or self._of_all_layers("attention.head_count")) * (keys + values)
+
+    def _of_all_layers(self, key: str) -> int:
+        """The sum of a count that is told once, or for each layer."""
+        value = self._of_architecture(key)
+        if isinstance(value, list):
+            return sum(max(0, count) for count in value)
+        return self._count(key) * self._count("block_count")
+
+    def _count(self, key: str) -> int:
+        value = self._of_architecture(key)
+        return value if isinstance(value, int) and value > 0 else 0
+
+    def _of_architecture(self, key: str) -> Value | None:
+        return self.metadata.get(f"{self.architecture}.{key}")
 
     def _text(self, key: str) -> str:
         value = self.metadata.get(key)
@@ -127,15 +152,15 @@ def read_header(path: Path) -> GGUFHeader:
         if version not in _VERSIONS:
             raise InvalidGGUF(f"GGUF version {version} is not one of {_VERSIONS}")
         tensors, pairs = reader.uint64(), reader.uint64()
-        metadata = _read_metadata(reader, pairs)
-        end = _end_of_tensors(reader, tensors)
+        metadata, lengths = _read_metadata(reader, pairs)
+        end, parameters = _measure_tensors(reader, tensors)
         alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1:
             raise InvalidGGUF("general.alignment is not a positive integer")
         start = -(-reader.position // alignment) * alignment
         if start + end > reader.size:
             raise InvalidGGUF(f"it is cut off: {reader.size} bytes of {start + end}")
-    return GGUFHeader(metadata)
+    return GGUFHeader(metadata, lengths, parameters)
 
 
 class _Reader:
@@ -179,25 +204,34 @@ class _Reader:
         return self.take(length).decode("utf-8", "replace")
 
 
-def _read_metadata(reader: _Reader, pairs: int) -> dict[str, Scalar]:
-    metadata: dict[str, Scalar] = {}
+def _read_metadata(reader: _Reader, pairs: int) -> tuple[dict[str, Value], dict[str, int]]:
+    """The values that are kept, and the lengths of the arrays that are not."""
+    metadata: dict[str, Value] = {}
+    lengths: dict[str, int] = {}
     for _ in range(pairs):
         key, kind = reader.string(), reader.uint32()
         if kind == _STRING:
             metadata[key] = reader.string()
         elif kind == _ARRAY:
-            _skip_array(reader, depth=1)
+            kept, length = _read_array(reader, depth=1)
+            if kept is None:
+                lengths[key] = length
+            else:
+                metadata[key] = kept
         elif kind in _SCALARS:
             metadata[key] = reader.scalar(_SCALARS[kind])
         else:
             raise InvalidGGUF(f"unknown type {kind} of value '{key[:64]}'")
-    return metadata
+    return metadata, lengths
 
 
-def _skip_array(reader: _Reader, depth: int) -> None:
+def _read_array(reader: _Reader, depth: int) -> tuple[list[int] | None, int]:
+    """A short list of integers, or None for any other array; and how long it is."""
     if depth > _MAX_NESTED_ARRAYS:
         raise InvalidGGUF("arrays nested too deeply")
     kind, length = reader.uint32(), reader.uint64()
+    if kind in _INTEGERS and length <= _MAX_KEPT:
+        return [int(reader.scalar(_SCALARS[kind])) for _ in range(length)], length
     if kind in _SCALARS:
         reader.skip(_SCALARS[kind].size * length)
     elif kind == _STRING:
@@ -205,14 +239,15 @@ def _skip_array(reader: _Reader, depth: int) -> None:
             reader.skip(reader.uint64())
     elif kind == _ARRAY:
         for _ in range(length):
-            _skip_array(reader, depth + 1)
+            _read_array(reader, depth + 1)
     else:
         raise InvalidGGUF(f"unknown type {kind} of an array")
+    return None, length
 
 
-def _end_of_tensors(reader: _Reader, tensors: int) -> int:
-    """Where the last tensor ends, in bytes from the beginning of the data."""
-    end = 0
+def _measure_tensors(reader: _Reader, tensors: int) -> tuple[int, int]:
+    """Where the last tensor ends, in bytes from the beginning of the data, and all elements."""
+    end = parameters = 0
     for _ in range(tensors):
         name, dimensions = reader.string(), reader.uint32()
         if dimensions > _MAX_DIMENSIONS:
@@ -221,4 +256,5 @@ def _end_of_tensors(reader: _Reader, tensors: int) -> int:
         kind, offset = reader.uint32(), reader.uint64()
         per_block, block_bytes = BLOCKS.get(kind, (1, 0))
         end = max(end, offset + elements // per_block * block_bytes)
-    return end
+        parameters += elements
+    return end, parameters

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from one_api.adapter import (
@@ -18,17 +18,20 @@ from one_api.adapter import (
     CompletionRequest,
     ContextWindowExceeded,
     InvalidRequest,
-    JsonObject,
-    UnsupportedParameter,
 )
 from one_api_llamacpp.conversation import map_strings, to_template
-from one_api_llamacpp.language_model import LanguageModel
-from one_api_llamacpp.markup import THINK_BEGIN
+from one_api_llamacpp.grammar import Reasoning, answer_grammar
+from one_api_llamacpp.language_model import Tokeniser
+from one_api_llamacpp.markup import THINK_BEGIN, THINK_END
 from one_api_llamacpp.sampling import Sampling
 from one_api_llamacpp.template import ChatTemplate
+from one_api_llamacpp.tool_choice import ToolChoice
+from one_api_llamacpp.tool_formats import ToolUse
 
 #: A Unicode noncharacter: reserved for use inside a program, never for interchange.
 _MARK: Final = "\ufdd0"
+#: Most answers to one prompt, as many as the gateway itself gives of other models.
+_MAX_CHOICES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,23 +39,26 @@ class Prompt:
     """One answer to generate.
 
     `limit` is the most completion tokens. `opens_reasoning` says that the template already wrote
-    the `<think>` that the answer closes; `parses_tools` that calls in the answer are looked for;
-    `is_raw` that the answer is text only, whatever it looks like.
+    the `<think>` that the answer closes; `tools` which calls in the answer are looked for, if any;
+    `is_raw` that the answer is text only, whatever it looks like, and `echo` what is told before
+    it. `fallbacks` name what of the request the model is told in another way than by its template.
     """
 
     tokens: Sequence[int]
     limit: int
     sampling: Sampling
     stops: Sequence[str]
-    parses_tools: bool
-    opens_reasoning: bool
+    tools: ToolUse | None = None
+    opens_reasoning: bool = False
     is_raw: bool = False
+    echo: str = ""
+    fallbacks: tuple[str, ...] = ()
 
 
 class PromptMaker:
     """Makes prompts for one model. Safe from several threads."""
 
-    def __init__(self, model: LanguageModel, template: ChatTemplate) -> None:
+    def __init__(self, model: Tokeniser, template: ChatTemplate) -> None:
         self._model = model
         self._template = template
         # A text of one character cannot be split; tokens like that are no turn markers.
@@ -68,21 +74,34 @@ class PromptMaker:
 
         Raises: InvalidRequest, UnsupportedParameter, ContextWindowExceeded.
         """
+        _check_number(request)
         sampling = Sampling.from_request(request, self._model.vocabulary.size)
-        tools = _tools(request)
-        text = self._template.render(
-            self._guard(to_template(request.messages)), self._guard(list(tools))
+        choice = ToolChoice.of(request)
+        told = [{"type": "function", "function": function.definition} for function in choice.told]
+        rendering = self._template.render(
+            self._guard(to_template(request.messages)), self._guard(told)
         )
-        tokens = self._model.tokenise([part for part in text.split(_MARK) if part])
+        tokens = self._model.tokenise([part for part in rendering.text.split(_MARK) if part])
         if not tokens:
             raise InvalidRequest("The model's chat template made no prompt.", param="messages")
+        names = frozenset(function.name for function in choice.callable)
+        use = ToolUse(rendering.tool_format, names, choice.is_single) if names else None
+        reasoning = self._reasoning_after(rendering.text)
+        grammar = answer_grammar(
+            request.response_format,
+            choice.callable,
+            use,
+            must_call=choice.must_call,
+            reasoning=reasoning,
+        )
         return Prompt(
             tokens=tokens,
             limit=self._limit(len(tokens), request.completion_limit, "messages"),
-            sampling=sampling,
+            sampling=replace(sampling, grammar=grammar),
             stops=request.stop_sequences,
-            parses_tools=bool(tools),
-            opens_reasoning=text.rstrip().endswith(THINK_BEGIN),
+            tools=use,
+            opens_reasoning=reasoning is Reasoning.BEGUN,
+            fallbacks=rendering.fallbacks,
         )
 
     def make_raw(self, request: CompletionRequest, given: str | list[int]) -> Prompt:
@@ -104,10 +123,22 @@ class PromptMaker:
             limit=self._limit(len(tokens), request.completion_limit, "prompt"),
             sampling=Sampling.from_request(request, size),
             stops=request.stop_sequences,
-            parses_tools=False,
-            opens_reasoning=False,
             is_raw=True,
+            echo=self._echo(given) if request.echo else "",
         )
+
+    def _reasoning_after(self, text: str) -> Reasoning:
+        """Whether the model may reason after the prompt `text`."""
+        end = text.rstrip()
+        if end.endswith(THINK_BEGIN):
+            return Reasoning.BEGUN
+        is_over = end.endswith(THINK_END) or not self._template.reasons
+        return Reasoning.NEVER if is_over else Reasoning.POSSIBLY
+
+    def _echo(self, given: str | list[int]) -> str:
+        if isinstance(given, str):
+            return given
+        return b"".join(map(self._model.piece, given)).decode("utf-8", "ignore")
 
     def _guard(self, value: Any) -> Any:
         """`value` with a mark after the first character of every control token's text."""
@@ -126,22 +157,10 @@ class PromptMaker:
         return room if asked is None else min(asked, room)
 
 
-def _tools(request: ChatCompletionRequest) -> list[JsonObject]:
-    """The tools the model is told of; none when it may not call any."""
-    choice = request.tool_choice
-    if choice not in (None, "auto", "none"):
-        raise UnsupportedParameter(
-            "Local models choose themselves whether to call a tool: 'tool_choice' may be 'auto' "
-            "or 'none'.",
-            param="tool_choice",
+def _check_number(request: ChatCompletionRequest) -> None:
+    if (request.n or 1) > _MAX_CHOICES:
+        raise InvalidRequest(
+            f"Invalid value for 'n': at most {_MAX_CHOICES} choices are given for this model.",
+            param="n",
+            code="integer_above_max_value",
         )
-    if choice == "none":
-        return []
-    tools: list[JsonObject] = []
-    for index, tool in enumerate(request.tools or ()):
-        if tool["type"] != "function":
-            raise UnsupportedParameter(
-                "Local models only know tools of type 'function'.", param=f"tools[{index}]"
-            )
-        tools.append({"type": "function", "function": dict(tool["function"])})
-    return tools

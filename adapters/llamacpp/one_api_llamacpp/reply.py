@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 
 from one_api.adapter import (
     Event,
@@ -13,8 +14,11 @@ from one_api.adapter import (
     Usage,
     UsageReport,
 )
-from one_api_llamacpp.markup import MarkupParser
+from one_api_llamacpp.logprobs import TokenLedger, chat_logprobs, completion_logprobs
+from one_api_llamacpp.markup import Found, MarkupParser
 from one_api_llamacpp.prompt import Prompt
+from one_api_llamacpp.sampling import TokenLogprobs
+from one_api_llamacpp.written import Written
 
 
 class Reply:
@@ -24,44 +28,70 @@ class Reply:
         self._prompt = prompt
         self._cached_tokens = cached_tokens
         # A character may be spread over several tokens: only whole ones come out of a decoder.
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        # Bytes that are no character are left out.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
         self._stops = StopScanner(prompt.stops)
-        self._markup = MarkupParser(
-            parses_tools=prompt.parses_tools, opens_reasoning=prompt.opens_reasoning
-        )
+        self._markup = MarkupParser(prompt.tools, opens_reasoning=prompt.opens_reasoning)
+        self._ledger = TokenLedger()
         self._tokens = 0
         self._reasoning_tokens = 0
+        self._decoded = 0
+        self._passed = 0
+        self._owed: list[Event] = [TextDelta(prompt.echo)] if prompt.echo else []
         #: Whether the events returned last were the final ones.
         self.finished = False
 
-    def take(self, piece: bytes) -> list[Event]:
+    def take(self, piece: bytes, logprobs: TokenLogprobs | None = None) -> list[Event]:
         """The events that one more token, adding `piece`, makes certain."""
         self._tokens += 1
         was_reasoning = self._markup.in_reasoning
-        events = self._read(self._stops.feed(self._decoder.decode(piece)))
+        events, self._owed = self._owed, []
+        events += self._read(self._stops.feed(self._decode(piece, logprobs)))
         if was_reasoning or self._markup.in_reasoning:
             self._reasoning_tokens += 1
-        if self._stops.matched is not None:
+        if self._stops.matched is not None or self._markup.is_done:
             return events + self._finish("stop")
         if self._tokens >= self._prompt.limit:
-            # A character that the limit cut in two is left out, not shown as U+FFFD.
+            # A character that the limit cut in two is left out.
             return events + self._finish("length", self._stops.close())
         return events
 
     def end_turn(self) -> list[Event]:
         """The last events, after the token that says the answer is complete."""
         self._tokens += 1
-        rest = self._stops.feed(self._decoder.decode(b"", final=True)) + self._stops.close()
-        return self._finish("stop", rest)
+        return self._finish("stop", self._stops.close())
+
+    def _decode(self, piece: bytes, logprobs: TokenLogprobs | None) -> str:
+        text = self._decoder.decode(piece)
+        start, self._decoded = self._decoded, self._decoded + len(text)
+        if logprobs is not None:
+            waiting, _ = self._decoder.getstate()
+            self._ledger.add(logprobs, start, self._decoded, is_fragment=bool(waiting))
+        return text
 
     def _read(self, text: str) -> list[Event]:
-        if self._prompt.is_raw:
-            return [TextDelta(text)] if text else []
-        return self._markup.feed(text)
+        if not self._prompt.is_raw:
+            return self._told(self._markup.feed(text))
+        start, self._passed = self._passed, self._passed + len(text)
+        return self._told([Written(text, start)] if text else [])
+
+    def _told(self, found: Sequence[Found]) -> list[Event]:
+        return [self._delta(item) if isinstance(item, Written) else item for item in found]
+
+    def _delta(self, written: Written) -> TextDelta:
+        if self._prompt.sampling.logprobs is None:
+            return TextDelta(written.text)
+        tokens = self._ledger.take(written.start, written.start + len(written.text))
+        told = (
+            completion_logprobs(tokens, len(self._prompt.echo) + written.start)
+            if self._prompt.is_raw
+            else chat_logprobs(tokens)
+        )
+        return TextDelta(written.text, logprobs=told)
 
     def _finish(self, reason: FinishReason, rest: str = "") -> list[Event]:
         self.finished = True
-        events = self._read(rest) + self._markup.close()
+        events = self._owed + self._read(rest) + self._told(self._markup.close())
         if reason == "stop" and self._markup.calls:
             reason = "tool_calls"
         usage = Usage(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 from one_api.adapter import ChatCompletionRequest, CompletionRequest, InvalidRequest
@@ -16,11 +16,28 @@ _SEEDS: Final = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprobs:
+    """How likely the model held one sampled token to be, before any sampling parameter.
+
+    `logprob` is a natural logarithm. `top` are the likeliest tokens at this place, likeliest
+    first: id, bytes and logarithm of each; as many as `Sampling.logprobs` asks for.
+    """
+
+    token: int
+    piece: bytes
+    logprob: float
+    top: Sequence[tuple[int, bytes, float]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """Parameters of one answer's sampler; the defaults leave the model's distribution alone.
 
-    `temperature` 0 always takes the likeliest token. `top_k` 0 and `min_p` 0 are off. Penalties
-    count the answer's own tokens, `logit_bias` is by token id of this model.
+    `temperature` 0 always takes the likeliest token. `top_k` 0 and `min_p` 0 are off; top-k is
+    applied before top-p, which otherwise sorts the whole vocabulary. Penalties count the answer's
+    own tokens, `logit_bias` is by token id of this model. `grammar` is GBNF whose rule `root` the
+    whole answer follows, from its first token on and reasoning included. `logprobs` is how many
+    alternatives are told for each token; None asks for no logprobs at all.
     """
 
     temperature: float = 1.0
@@ -31,6 +48,12 @@ class Sampling:
     presence_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int = 0
+    grammar: str | None = None
+    logprobs: int | None = None
+
+    def for_choice(self, number: int) -> Self:
+        """The same with another seed for each `number`, or all choices would be the same."""
+        return replace(self, seed=(self.seed + number) % _SEEDS)
 
     @classmethod
     def from_request(cls, request: AnyRequest, vocabulary_size: int) -> Self:
@@ -48,7 +71,15 @@ class Sampling:
             presence_penalty=request.presence_penalty or 0.0,
             logit_bias=_logit_bias(request.logit_bias or {}, vocabulary_size),
             seed=seed % _SEEDS,
+            logprobs=_logprobs(request),
         )
+
+
+def _logprobs(request: AnyRequest) -> int | None:
+    """How many alternatives to each token are told; None when no logprobs are."""
+    if isinstance(request, CompletionRequest):
+        return request.logprobs
+    return (request.top_logprobs or 0) if request.logprobs else None
 
 
 def _top_k(request: AnyRequest) -> int:

@@ -1,25 +1,10 @@
-"""Raw prompts of legacy completions: each continued as often as was asked, one after the other."""
+"""What legacy text completions may ask of a local model."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import replace
 from typing import Final
 
-from one_api.adapter import (
-    Call,
-    CompletionRequest,
-    Event,
-    Finish,
-    Start,
-    TextDelta,
-    UnsupportedParameter,
-    Usage,
-    UsageReport,
-)
-from one_api_llamacpp.engine import SerialEngine
-from one_api_llamacpp.prompt import Prompt, PromptMaker
+from one_api.adapter import Call, CompletionRequest, UnsupportedParameter
 
 #: Fields without effect here that only tune an answer.
 _DROPPED: Final = ("user",)
@@ -34,8 +19,8 @@ def check(request: CompletionRequest, call: Call) -> None:
     for name, is_asked in (
         ("prompt", not request.prompts),
         ("suffix", bool(request.suffix)),
-        ("echo", bool(request.echo)),
-        ("logprobs", request.logprobs is not None),
+        # Only the answer's tokens have logprobs: a prompt's would need all of it evaluated anew.
+        ("echo", bool(request.echo) and request.logprobs is not None),
         ("best_of", (request.best_of or 1) > (request.n or 1)),
         ("max_tokens", request.max_tokens == 0),
     ):
@@ -47,43 +32,6 @@ def check(request: CompletionRequest, call: Call) -> None:
             if call.strict_params:
                 raise _unsupported(name)
             call.drop(name)
-
-
-async def complete(
-    request: CompletionRequest, engine: SerialEngine, prompts: list[Prompt]
-) -> AsyncGenerator[Event, None]:
-    """The completions of `prompts`, `n` for each, numbered through; usage is their sum."""
-    yield Start()
-    n = request.n or 1
-    prompt_tokens = completion_tokens = cached_tokens = 0
-    for choice in range(len(prompts) * n):
-        prompt, number = prompts[choice // n], choice % n
-        # Another seed for each, or all completions of a prompt would be the same.
-        sampling = replace(prompt.sampling, seed=(prompt.sampling.seed + number) % (2**32 - 1))
-        async with aclosing(engine.generate(replace(prompt, sampling=sampling))) as events:
-            async for event in events:
-                if isinstance(event, TextDelta | Finish):
-                    yield replace(event, choice=choice)
-                elif isinstance(event, UsageReport):
-                    completion_tokens += event.usage.completion_tokens
-                    if number == 0:
-                        prompt_tokens += event.usage.prompt_tokens
-                        cached_tokens += event.usage.cached_tokens
-    yield UsageReport(
-        Usage(
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            cached_tokens=cached_tokens,
-        )
-    )
-
-
-def make_prompts(request: CompletionRequest, maker: PromptMaker) -> list[Prompt]:
-    """The prompts of `request`, as tokens. Blocking.
-
-    Raises: InvalidRequest, ContextWindowExceeded.
-    """
-    return [maker.make_raw(request, given) for given in request.prompts]
 
 
 def _unsupported(name: str) -> UnsupportedParameter:

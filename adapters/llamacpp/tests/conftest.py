@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.llamacpp.tests.local_models import engine_threads, make_adapter
+from adapters.llamacpp.tests.local_models import make_adapter, worker_processes
 from adapters.llamacpp.tests.make_gguf import write_scripted
 from one_api_llamacpp.adapter import LlamaCppAdapter
 
@@ -38,7 +38,7 @@ def write_model(models: Path) -> ModelWriter:
 
 @pytest.fixture
 async def local(models: Path) -> AsyncGenerator[AdapterFactory, None]:
-    """Makes adapters over `models`, closed after the test, which may leave no thread behind."""
+    """Makes adapters over `models`, closed after the test, which may leave no process behind."""
     made: list[LlamaCppAdapter] = []
 
     def make(**variables: str) -> LlamaCppAdapter:
@@ -48,4 +48,4 @@ async def local(models: Path) -> AsyncGenerator[AdapterFactory, None]:
     yield make
     for adapter in made:
         await adapter.close()
-    assert engine_threads() == []
+    assert worker_processes() == []

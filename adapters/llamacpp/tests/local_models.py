@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
+import os
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -27,7 +27,7 @@ from one_api.adapter import (
     WireRequest,
 )
 from one_api_llamacpp.adapter import LlamaCppAdapter
-from one_api_llamacpp.language_model import Interrupted, LanguageModel, Sampler, Vocabulary
+from one_api_llamacpp.language_model import Tokeniser, Vocabulary
 from one_api_llamacpp.prompt import Prompt
 from one_api_llamacpp.sampling import Sampling
 
@@ -100,54 +100,41 @@ def usage_of(events: Sequence[Event]) -> Usage:
     return report.usage
 
 
-def engine_threads() -> list[str]:
-    """The threads of engines that live now."""
-    return [t.name for t in threading.enumerate() if t.name.startswith("llamacpp-")]
+def worker_processes() -> list[int]:
+    """The worker processes of this one that live now."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = status.read_text("ascii").rpartition(")")[2].split()[:2]
+            command = status.with_name("cmdline").read_bytes()
+        except OSError:
+            continue  # it ended meanwhile
+        if int(parent) == os.getpid() and state != "Z" and b"one_api_llamacpp.worker" in command:
+            found.append(int(status.parent.name))
+    return found
 
 
 def make_prompt(text: str = "prompt", *, limit: int = 1000, **fields: Any) -> Prompt:
-    """A prompt for a `ScriptedModel`, whose tokens are bytes."""
+    """A prompt for a `ByteTokeniser`."""
     wishes: dict[str, Any] = {
         "sampling": Sampling(),
         "stops": (),
-        "parses_tools": False,
-        "opens_reasoning": False,
         **fields,
     }
     return Prompt(tokens=list(text.encode()), limit=limit, **wishes)
 
 
-class ScriptedModel(LanguageModel):
-    """Answers the same text to every prompt; its tokens are bytes.
-
-    With `gated`, an evaluation waits until it is interrupted or `release` lets all of them go on.
-    """
+class ByteTokeniser(Tokeniser):
+    """Tokens are bytes, but for the one that ends a turn."""
 
     def __init__(
-        self, answer: str = "fine", *, gated: bool = False, error: Exception | None = None
+        self, context_tokens: int = 1000, *, size: int = 257, end_of_turn: int = END_OF_TURN
     ) -> None:
-        self.context_tokens = 1000
-        self.batch_tokens = 4
+        self.context_tokens = context_tokens
         self.vocabulary = Vocabulary(
-            size=257, bos="<s>", eos="</s>", control_texts=("<|end|>",), chat_template=None
+            size=size, bos="<s>", eos="</s>", control_texts=("<|end|>",), chat_template=None
         )
-        self.answer = answer.encode()
-        #: Raised by the next evaluation.
-        self.error = error
-        #: The prompts that were begun, and the batches of each evaluation.
-        self.begun: list[str] = []
-        self.batches: list[int] = []
-        self.closed = 0
-        self.evaluating = threading.Event()
-        self._state: list[int] = []
-        self._change = threading.Condition()
-        self._is_open = not gated
-        self._is_interrupted = False
-
-    def release(self) -> None:
-        with self._change:
-            self._is_open = True
-            self._change.notify_all()
+        self._end_of_turn = end_of_turn
 
     @override
     def tokenise(self, segments: Sequence[str]) -> list[int]:
@@ -159,58 +146,4 @@ class ScriptedModel(LanguageModel):
 
     @override
     def ends_turn(self, token: int) -> bool:
-        return token == END_OF_TURN
-
-    @override
-    def rewind(self, tokens: Sequence[int]) -> int:
-        if tokens:
-            self.begun.append(bytes(tokens).decode())
-        keep = 0
-        while keep < min(len(self._state), len(tokens) - 1) and self._state[keep] == tokens[keep]:
-            keep += 1
-        del self._state[keep:]
-        return keep
-
-    @override
-    def evaluate(self, tokens: Sequence[int]) -> None:
-        self.evaluating.set()
-        with self._change:
-            self._change.wait_for(lambda: self._is_open or self._is_interrupted)
-            if self._is_interrupted:
-                raise Interrupted
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise error
-        self.batches.append(len(tokens))
-        self._state.extend(tokens)
-
-    @override
-    def sampler(self, sampling: Sampling) -> Sampler:
-        return _Script([*self.answer, END_OF_TURN])
-
-    @override
-    def interrupt(self) -> None:
-        with self._change:
-            self._is_interrupted = True
-            self._change.notify_all()
-
-    @override
-    def allow(self) -> None:
-        self._is_interrupted = False
-
-    @override
-    def close(self) -> None:
-        self.closed += 1
-
-
-class _Script(Sampler):
-    def __init__(self, tokens: Sequence[int]) -> None:
-        self._tokens = iter(tokens)
-
-    @override
-    def sample(self) -> int:
-        return next(self._tokens)
-
-    @override
-    def close(self) -> None:
-        self._tokens = iter(())
+        return token == self._end_of_turn

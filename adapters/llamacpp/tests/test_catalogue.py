@@ -8,15 +8,16 @@ from pathlib import Path
 import gguf
 import pytest
 
-from one_api.adapter import ModelInfo
-from one_api_llamacpp.catalogue import Catalogue
+from adapters.llamacpp.tests.make_gguf import write_bert
+from one_api.adapter import ModelInfo, ModelNotFound, UpstreamError
+from one_api_llamacpp.catalogue import DEMO, Catalogue
 
 LOGGER = logging.getLogger("one_api.tests.catalogue")
 Write = Callable[..., Path]
 
 
 def ids(catalogue: Catalogue) -> list[str]:
-    return [model.id for model in catalogue.scan()]
+    return [model.id for model in catalogue.scan().models]
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
@@ -38,8 +39,20 @@ def test_files_that_are_no_model_by_themselves_are_left_out(
     models: Path, write_model: Write, name: str
 ) -> None:
     write_model(name)
-    write_model("big-00001-of-00003")
-    assert ids(Catalogue(models, LOGGER)) == ["big-00001-of-00003"]
+    write_model("whole")
+    assert ids(Catalogue(models, LOGGER)) == ["whole"]
+
+
+def test_a_model_in_parts_is_one_and_needs_them_all(models: Path, write_model: Write) -> None:
+    names = [f"big-0000{number}-of-00003" for number in (1, 2, 3)]
+    paths = [write_model(name) for name in names]
+    catalogue = Catalogue(models, LOGGER)
+    (big,) = catalogue.scan().models
+    assert (names[0], paths[0]) == (big.id, big.path)
+    assert big.size_bytes == sum(path.stat().st_size for path in paths)
+    assert big.parameters == 3 * big.header.parameters > 0
+    paths[2].unlink()
+    assert {names[0]: "its part 3 of 3 is missing"} == catalogue.scan().refused
 
 
 @pytest.mark.parametrize(("architecture", "kind"), [("clip", "model"), ("llama", "adapter")])
@@ -56,11 +69,35 @@ def test_image_encoders_and_adapters_are_known_by_their_header(
 
 def test_info_has_name_time_and_the_smaller_context(models: Path, write_model: Write) -> None:
     os.utime(write_model("small", context=300), (1000, 1000))
-    (small,) = Catalogue(models, LOGGER).scan()
+    (small,) = Catalogue(models, LOGGER).scan().models
     assert small.to_info(8192) == ModelInfo(
-        id="small", owned_by="local", created=1000, display_name="small", context_window=300
+        id="small",
+        owned_by="local",
+        created=1000,
+        display_name="small",
+        context_window=300,
+        details=small.to_info(300).details,
     )
     assert small.to_info(256).context_window == 256
+
+
+def test_details_tell_what_the_model_is(models: Path, write_model: Write) -> None:
+    write_model("talker", context=300, template=None)
+    write_bert(models / "embedder.gguf", ["red"])
+    embedder, talker = Catalogue(models, LOGGER).scan().models
+    details = talker.to_info(8192).details
+    assert {
+        "kind": "chat",
+        "architecture": "llama",
+        "parameters": talker.header.parameters,
+        "quantization": "F32",
+        "trained_context": 300,
+        "size_bytes": talker.path.stat().st_size,
+        "has_chat_template": False,
+    } == details
+    assert ("embedding", "bert") == tuple(
+        embedder.to_info(8192).details[key] for key in ("kind", "architecture")
+    )
 
 
 def test_a_missing_directory_has_no_models_and_is_told_once(
@@ -141,5 +178,40 @@ def test_an_id_is_looked_up_never_turned_into_a_path(
 ) -> None:
     write_model("one")
     catalogue = Catalogue(models, LOGGER)
-    assert catalogue.find("one") is not None
-    assert catalogue.find(model_id) is None
+    assert "one" == catalogue.find("one").id
+    with pytest.raises(ModelNotFound):
+        catalogue.find(model_id)
+
+
+def test_who_asks_for_a_damaged_file_is_told_why(models: Path, write_model: Write) -> None:
+    path = write_model("coming")
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(UpstreamError, match="'coming' cannot be used: it is cut off: ") as caught:
+        Catalogue(models, LOGGER).find("coming")
+    assert str(models) not in caught.value.message
+
+
+class TestDemo:
+    def test_it_is_served_as_long_as_there_is_no_other(
+        self, tmp_path: Path, write_model: Write, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        later = tmp_path / "later"
+        catalogue = Catalogue(later, LOGGER, demo=DEMO, is_needed=False)
+        with caplog.at_level(logging.INFO, LOGGER.name):
+            assert ["tiny-chat"] == ids(catalogue) == ids(catalogue)
+        (record,) = told(caplog)
+        assert ("INFO", True) == (record.levelname, "'tiny-chat' is served" in record.message)
+        assert DEMO == catalogue.find("tiny-chat").path
+        later.mkdir()
+        assert ["tiny-chat"] == ids(catalogue)
+        write_model("one").rename(later / "one.gguf")
+        assert ["one"] == ids(catalogue)
+        with pytest.raises(ModelNotFound):
+            catalogue.find("tiny-chat")
+
+    def test_it_is_a_chat_model_that_knows_tools_and_weighs_little(self) -> None:
+        demo = Catalogue(DEMO.parent, LOGGER).find("tiny-chat")
+        assert "tools" in (demo.header.chat_template or "")
+        assert not demo.header.is_embedding
+        assert "Q8_0" == demo.header.quantisation
+        assert demo.size_bytes < 1_300_000

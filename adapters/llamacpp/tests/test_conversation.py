@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +11,10 @@ from one_api_llamacpp.conversation import (
     map_strings,
     to_template,
     with_arguments_as_text,
+    with_short_ids,
     with_system_folded,
+    with_tools_as_text,
+    with_turns_merged,
 )
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
@@ -130,6 +135,37 @@ def test_a_folded_system_text_opens_the_first_user_turn() -> None:
     folded = {"role": "user", "content": "obey\n\nhi"}
     assert [folded, answer, user] == with_system_folded([system, user, answer, user])
     assert [{"role": "user", "content": "obey"}, answer] == with_system_folded([system, answer])
+
+
+def test_tools_as_text_join_the_system_text() -> None:
+    system = {"role": "system", "content": "obey"}
+    user = {"role": "user", "content": "hi"}
+    tool = {"type": "function", "function": {"name": "f"}}
+    told = with_tools_as_text([system, user], [tool])
+    assert told[0]["content"].startswith("obey\n\n# Tools\n")
+    assert json.dumps(tool) in told[0]["content"]
+    assert [user] == told[1:]
+    assert ["system", "user"] == [message["role"] for message in with_tools_as_text([user], [tool])]
+    assert [user] == with_tools_as_text([user], [])
+
+
+def test_merged_turns_keep_their_calls_and_results_stay_apart() -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    said = {"role": "assistant", "content": "so"}
+    calling = {"role": "assistant", "content": "", "tool_calls": [call]}
+    result = {"role": "tool", "content": "21"}
+    merged = {"role": "assistant", "content": "so", "tool_calls": [call, call]}
+    assert [merged, result, result] == with_turns_merged([said, calling, calling, result, result])
+
+
+def test_short_ids_of_calls_and_results_stay_the_same_as_each_other() -> None:
+    call: dict[str, Any] = {"id": "call_" + "x" * 24, "type": "function", "function": {}}
+    calling, result = with_short_ids(
+        [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": call["id"]}]
+    )
+    assert calling["tool_calls"][0]["id"] == result["tool_call_id"]
+    assert re.fullmatch("[0-9a-f]{9}", result["tool_call_id"])
+    assert call["id"].startswith("call_")
 
 
 def test_every_string_is_mapped_keys_included() -> None:

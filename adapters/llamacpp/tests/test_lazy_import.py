@@ -10,11 +10,11 @@ from one_api_llamacpp import LlamaCppAdapter
 
 async def main():
     with tempfile.TemporaryDirectory() as directory:
-        environment = {"LOCAL_MODELS_ENABLED": "true", "LOCAL_MODELS_DIR": directory}
+        environment = {"LOCAL_MODELS_DIR": directory}
         context = AdapterContext(http=None, logger=logging.getLogger())
         adapter = LlamaCppAdapter.build("llamacpp", environment, context)["llamacpp"]
         await adapter.start()
-        assert await adapter.list_models() == []
+        assert ["tiny-chat"] == [model.id for model in await adapter.list_models()]
         await adapter.close()
 
 asyncio.run(main())

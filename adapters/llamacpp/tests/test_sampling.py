@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from adapters.llamacpp.tests.local_models import make_request
-from one_api.adapter import InvalidRequest
+from one_api.adapter import CompletionRequest, InvalidRequest
 from one_api_llamacpp.sampling import Sampling
 
 
@@ -75,3 +75,30 @@ def test_wrong_values_are_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
         Sampling.from_request(make_request(**{field: value}), 300)
     assert field == caught.value.param
+
+
+@pytest.mark.parametrize(
+    ("fields", "count"),
+    [
+        ({}, None),
+        ({"logprobs": False}, None),
+        ({"logprobs": True}, 0),
+        ({"logprobs": True, "top_logprobs": 5}, 5),
+    ],
+)
+def test_logprobs_are_given_when_asked_for(fields: dict[str, Any], count: int | None) -> None:
+    assert count == Sampling.from_request(make_request(**fields), 300).logprobs
+
+
+@pytest.mark.parametrize("count", [None, 0, 5])
+def test_a_text_completion_names_its_number_of_alternatives_directly(count: int | None) -> None:
+    request = CompletionRequest.from_wire({"prompt": "x", "logprobs": count})
+    assert count == Sampling.from_request(request, 300).logprobs
+
+
+def test_every_choice_has_a_seed_of_its_own_that_llama_cpp_can_take() -> None:
+    sampling = Sampling.from_request(make_request(seed=-2), 300)
+    seeds = [sampling.for_choice(number).seed for number in range(8)]
+    assert sampling.seed == seeds[0]
+    assert len(set(seeds)) == 8
+    assert all(0 <= seed < 2**32 - 1 for seed in seeds)

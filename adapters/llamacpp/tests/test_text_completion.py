@@ -129,9 +129,8 @@ async def test_a_prompt_the_model_cannot_take_is_refused(
     ("prompt", "fields", "param"),
     [
         (None, {}, "prompt"),
-        ("x", {"echo": True}, "echo"),
+        ("x", {"echo": True, "logprobs": 1}, "echo"),
         ("x", {"suffix": "!"}, "suffix"),
-        ("x", {"logprobs": 0}, "logprobs"),
         ("x", {"best_of": 2}, "best_of"),
         ("x", {"max_tokens": 0}, "max_tokens"),
     ],
