@@ -1,0 +1,70 @@
+"""One process holds the metrics' own address, and another takes it over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from one_api.observe.listener import MetricsListener
+from tests.e2e.exchanges import Answer, exchange
+from tests.e2e.gateways import free_port
+
+
+def listener(port: int, text: str) -> MetricsListener:
+    async def render(accept: str) -> tuple[bytes, str]:
+        return f"{text} {accept}".encode(), "text/plain; version=0.0.4; charset=utf-8"
+
+    return MetricsListener("127.0.0.1", port, ("/metrics", "/v1/metrics"), render)
+
+
+async def get(port: int, path: str = "/metrics") -> Answer:
+    url = f"http://127.0.0.1:{port}{path}"
+    return await asyncio.to_thread(exchange, url, headers={"Accept": "x"})
+
+
+async def test_an_address_is_held_by_one_and_taken_over_by_another() -> None:
+    port = free_port()
+    first, second = listener(port, "first"), listener(port, "second")
+    try:
+        assert [True, False] == [await first.try_open(), await second.try_open()]
+        assert [True, False] == [await first.try_open(), await second.try_open()]
+        answer = await get(port)
+        assert b"first x" == answer.body
+
+        await first.close()
+
+        assert await second.try_open()
+        assert b"second x" == (await get(port, "/v1/metrics")).body
+    finally:
+        await first.close()
+        await second.close()
+
+
+async def test_nothing_but_metrics_is_told_there() -> None:
+    port = free_port()
+    opened = listener(port, "")
+    assert await opened.try_open()
+    try:
+        assert (
+            "text/plain; version=0.0.4; charset=utf-8" == (await get(port)).headers["content-type"]
+        )
+        assert 404 == (await get(port, "/v1/models")).status
+    finally:
+        await opened.close()
+
+
+async def test_an_address_that_is_not_ours_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def render(accept: str) -> tuple[bytes, str]:
+        return b"", "text/plain"
+
+    # An address of nobody's own network: TEST-NET-1.
+    opened = MetricsListener("192.0.2.1", free_port(), ("/metrics",), render)
+
+    with caplog.at_level(logging.ERROR):
+        assert [False, False] == [await opened.try_open(), await opened.try_open()]
+
+    assert 1 == len(caplog.records)
