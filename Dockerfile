@@ -7,7 +7,7 @@
 #
 #   docker build --build-arg WITH_LLAMACPP=1 -t one-api:llamacpp .
 #   docker run -p 127.0.0.1:8000:8000 -e API_KEYS=sk-choose-one \
-#     -e LOCAL_MODELS_ENABLED=true -v "$PWD/models:/models:ro" one-api:llamacpp
+#     -v "$PWD/models:/models:ro" one-api:llamacpp
 #
 # The gateway listens on every interface of the container and therefore refuses to start without
 # API_KEYS; `docker run … one-api --no-auth` says that this is meant.

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from flask import Blueprint
@@ -15,6 +15,10 @@ from flask_cors import CORS
 from one_api import settings as settings_module
 from one_api._version import __version__
 from one_api.adapter.base import AdapterContext
+from one_api.adapter.clock import SystemClock
+from one_api.adapter.http import HTTPTransport
+from one_api.adapter.notices import Notice
+from one_api.alerting import Alerting, Watched, log_notice
 from one_api.caching import Caching
 from one_api.counters import Counters
 from one_api.counters.memory import MemoryCounters
@@ -24,17 +28,20 @@ from one_api.errors import ConfigurationError
 from one_api.failover import Failover
 from one_api.forwarding import Forwarder
 from one_api.gateway import Gateway, GatewayOptions, HoldBack
+from one_api.monitoring import CountedCache, Gauged, Monitoring
+from one_api.observe import Observers
 from one_api.policy.accounts import AccountBook, Limits
 from one_api.policy.auth import NO_KEY_LIMITS, AdminKey, KeyLimits, KeyRing
-from one_api.policy.cache import ReplyCache
 from one_api.policy.idempotency import Idempotency
 from one_api.policy.prices import PriceTable
+from one_api.probing import Prober
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
 from one_api.runtime import Drain, GatewayFlask, UploadPolicy
 from one_api.runtime.asgi import ASGIBridge, BodyLimits
 from one_api.services import GatewayServices, Storage
 from one_api.settings import Settings
+from one_api.telemetry import Telemetry, without_secrets
 from one_api.tokens import TokenCounter, load_from_cache
 from one_api.upstream import Upstream
 from one_api.upstreams import Upstreams
@@ -44,8 +51,8 @@ from one_api.web.admin_values import Stores
 from one_api.web.anthropic import anthropic_blueprint, anthropic_errors
 from one_api.web.completions import completions_blueprint
 from one_api.web.embeddings import embeddings_blueprint
-from one_api.web.guard import Guard
-from one_api.web.health import health_blueprint
+from one_api.web.guard import TELLS_TIMING, Guard
+from one_api.web.health import Standing, health_blueprint
 from one_api.web.idempotency import REPLAYED, Repeats
 from one_api.web.openai import openai_blueprint
 from one_api.web.passthrough import ENDPOINT as PASSTHROUGH
@@ -91,7 +98,7 @@ def read_settings_upstreams(settings: Settings) -> Upstreams | None:
     upstreams = read_upstreams(
         settings.upstreams_file, settings_module.environment(), timeouts=settings.timeouts
     )
-    return replace(upstreams, aliases={**upstreams.aliases, **aliases})
+    return without_secrets(replace(upstreams, aliases={**upstreams.aliases, **aliases}))
 
 
 def client_keys(settings: Settings, upstreams: Upstreams | None) -> list[str]:
@@ -104,14 +111,22 @@ def client_keys(settings: Settings, upstreams: Upstreams | None) -> list[str]:
     has_keys = bool(authorization) or settings.admin_key is not None
     settings.require_keys_in_public(extra_keys=has_keys)
     settings.require_admin_apart(authorization)
+    settings.require_metrics_apart(authorization)
     return [key.get_secret_value() for key in (*settings.api_keys, *authorization)]
 
 
-def load_registry(settings: Settings, upstream: Upstream) -> ModelRegistry:
+def load_registry(
+    settings: Settings,
+    upstream: HTTPTransport,
+    *,
+    notify: Callable[[str, Notice], None] = log_notice,
+) -> ModelRegistry:
     """A registry with every installed adapter that `settings` allow, and with their upstreams.
 
+    `notify` gets their notices, with the adapter's name, from any thread.
     Raises: ConfigurationError for a wrong file of upstreams.
     """
+    clock = SystemClock()
     registry = ModelRegistry(timeouts=settings.timeouts, refresh_s=settings.models_refresh_s)
 
     def context(name: str) -> AdapterContext:
@@ -119,6 +134,8 @@ def load_registry(settings: Settings, upstream: Upstream) -> ModelRegistry:
             http=upstream,
             logger=logging.getLogger(f"one_api.adapters.{name}"),
             default_max_tokens=settings.max_tokens,
+            clock=clock,
+            notify=functools.partial(notify, name),
         )
 
     registry.load(
@@ -130,6 +147,14 @@ def load_registry(settings: Settings, upstream: Upstream) -> ModelRegistry:
     if upstreams is not None:
         registry.set_upstreams(upstreams, context)
     return registry
+
+
+def _key_ring(settings: Settings, upstreams: Upstreams | None) -> KeyRing:
+    return KeyRing(
+        client_keys(settings, upstreams),
+        may_route=settings.routing_headers,
+        is_public=not (settings.is_loopback or settings.no_auth),
+    )
 
 
 def _account_book(settings: Settings) -> AccountBook:
@@ -165,7 +190,7 @@ def _account_book(settings: Settings) -> AccountBook:
     )
 
 
-def _caching(settings: Settings, book: AccountBook) -> Caching | None:
+def _caching(settings: Settings, book: AccountBook, monitoring: Monitoring) -> Caching | None:
     if settings.cache == "off":
         return None
     store: Counters = book.counters
@@ -177,22 +202,14 @@ def _caching(settings: Settings, book: AccountBook) -> Caching | None:
         # the replies there; KEY_SECRET hides from them what was asked.
         given = settings.key_secret
         secret = given.get_secret_value().encode() if given is not None else b"one_api"
-    cache = ReplyCache(store, secret, ttl_s=settings.cache_ttl_s)
+    count = monitoring.note_cache_lookup
+    cache = CountedCache(store, secret, ttl_s=settings.cache_ttl_s, count=count)
     return Caching(cache, shares_in_flight=settings.cache_share_in_flight)
 
 
-def log_routing(event: RoutingEvent) -> None:
-    """Tell the operator what became of a deployment."""
-    is_bad = event.kind in ("opened", "credential_rejected")
-    lasts = f" for {event.duration_s:.3g} s" if event.duration_s else ""
-    logger.log(
-        logging.WARNING if is_bad else logging.INFO,
-        "deployment %s: %s%s: %s",
-        event.deployment,
-        event.kind,
-        lasts,
-        event.reason,
-    )
+def _tell_all(listeners: Iterable[Callable[[RoutingEvent], None]], event: RoutingEvent) -> None:
+    for listener in listeners:
+        listener(event)
 
 
 def new_upstream() -> Upstream:
@@ -210,39 +227,54 @@ def create_app(
     Raises: ConfigurationError.
     """
     settings = settings or Settings.load()
-    upstream = new_upstream()
-    registry = registry or load_registry(settings, upstream)
-    keys = KeyRing(
-        client_keys(settings, registry.upstreams),
-        may_route=settings.routing_headers,
-        is_public=not (settings.is_loopback or settings.no_auth),
+    telemetry, upstream = Telemetry(settings), new_upstream()
+    alerting = Alerting(settings, upstream)
+    registry = registry or load_registry(
+        settings, telemetry.transport(upstream), notify=alerting.note_notice
     )
-    router = Router(observe=log_routing)
+    keys = _key_ring(settings, registry.upstreams)
+    monitoring = Monitoring(settings)
+    listeners = [alerting.note_routing, monitoring.note_routing]
+    router = Router(observe=functools.partial(_tell_all, listeners))
     failover = Failover(registry, router, max_attempts=settings.max_attempts)
     drain = Drain(settings.drain_timeout_s)
     book = _account_book(settings)
+    telemetry.keep_bodies(book)
     counter = _counter(settings)
-    caching = _caching(settings, book)
+    caching = _caching(settings, book, monitoring)
     gateway = Gateway(failover, _gateway_options(settings), counter, caching)
-    stores = Stores()
-    url = settings.storage_url
+    stores, url = Stores(), settings.storage_url
     storage = Storage(settings, url, stores) if url is not None else None
     services = GatewayServices(upstream, registry, gateway, book, keys, storage)
     services.reload_file = functools.partial(_reload, settings, registry, router, keys)
     app = GatewayFlask(__name__, services=services, drain=drain)
     _configure(app, settings)
-    _guard(app, settings, keys, book)
+    observers = Observers([*telemetry.observers, *monitoring.observers, *alerting.observers])
+    _guard(app, settings, keys, book, observers)
+    _share(app, settings)
+    monitoring.watch(Gauged(registry=registry, router=router, book=book, drain=drain))
+    alerting.watch(Watched(registry=registry, router=router, book=book, stores=stores))
+    services.monitoring, services.telemetry, services.alerting = monitoring, telemetry, alerting
+    services.prober = Prober(registry, router, settings.probe_interval_s, drain)
+    standing = Standing(router, book)
+    listeners.append(standing.note)
+    app.register_blueprint(monitoring.blueprint())
     app.register_blueprint(admin_blueprint(registry, router, app.reload_all, stores))
-    app.register_blueprint(health_blueprint(registry, drain, version=__version__))
+    app.register_blueprint(health_blueprint(registry, drain, standing, version=__version__))
     usage = usage_blueprint(stores, book.limits.per_key)
-    usage.url_prefix = settings.api_prefix
-    app.register_blueprint(usage)
+    app.register_blueprint(usage, url_prefix=settings.api_prefix)
     for blueprint in _doors(settings, gateway, failover, counter, app.uploads):
         app.register_blueprint(blueprint)
     return app
 
 
-def _guard(app: GatewayFlask, settings: Settings, keys: KeyRing, book: AccountBook) -> None:
+def _guard(
+    app: GatewayFlask,
+    settings: Settings,
+    keys: KeyRing,
+    book: AccountBook,
+    observers: Observers,
+) -> None:
     """Hook in what happens to every request."""
     guard = Guard(
         keys,
@@ -252,7 +284,7 @@ def _guard(app: GatewayFlask, settings: Settings, keys: KeyRing, book: AccountBo
         admin=AdminKey(settings.admin_key.get_secret_value()) if settings.admin_key else None,
         trusted_proxies=settings.trusted_proxies,
     )
-    guard.install(app, (anthropic_errors(settings.api_prefix),))
+    guard.install(app, (anthropic_errors(settings.api_prefix),), observers)
     idempotency = Idempotency(book.counters, ttl_s=settings.idempotency_ttl_s)
     Repeats(idempotency, app.uploads, book.do_later).install(app)
 
@@ -267,8 +299,16 @@ def _configure(app: GatewayFlask, settings: Settings) -> None:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config[KEEP_ALIVE_S] = settings.keep_alive_s
     app.config[MAX_ATTEMPTS] = settings.max_attempts
+    app.config[TELLS_TIMING] = settings.server_timing
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
+
+
+def _share(app: GatewayFlask, settings: Settings) -> None:
+    """Let pages of the given origins in.
+
+    Hooked in after the guard, so that on the way out it is the guard that has the last word.
+    """
     if settings.cors_origins:
         CORS(
             app,

@@ -15,6 +15,7 @@
     │   └── ModelNotFound           404  no such model
     ├── MethodNotAllowed            405  the path exists, the method does not
     ├── RateLimitExceeded           429  the caller's own limit
+    │   ├── ConcurrencyExceeded     429  too many of the caller's at once
     │   └── TokenLimitExceeded      429  the same, counted in tokens
     ├── BudgetExceeded              429  the caller's own budget is spent
     ├── StorageUnavailable          503  what must be written down cannot be
@@ -48,8 +49,7 @@ from typing_extensions import override
 
 from one_api.redaction import redact
 
-#: Longest wait ever asked of a client, in seconds: the OpenAI SDK gives up above 120 s and the
-#: Anthropic SDK sleeps for whatever it is told.
+#: Longest wait asked of a client, in seconds: OpenAI's SDK gives up above 120, Anthropic's obeys.
 MAX_RETRY_AFTER_S = 60.0
 
 
@@ -71,16 +71,14 @@ class ErrorBody(TypedDict):
 class GatewayError(Exception):
     """Something went wrong that the caller is told about in OpenAI's error format.
 
-    `param` names the offending request field in JSON path form (`messages[0].content`).
-    `retry_after_s` is in seconds and capped at `MAX_RETRY_AFTER_S` on the wire; without it,
-    `default_retry_after_s` is told.
-    `code` replaces the class's code where a provider or a validator knows a more exact one.
-    `limit_headers` are `x-ratelimit-*` values to tell along.
+    `param` names the offending field in JSON path form (`messages[0].content`). `retry_after_s` is
+    capped at `MAX_RETRY_AFTER_S` on the wire; without it, `default_retry_after_s` is told. `code`
+    replaces the class's where one is known more exactly. `limit_headers` are told along.
 
     `retryable` says that another deployment may succeed; `repeatable` that the same one may, asked
-    again, without doing work twice. `is_outage` errors count against the deployment's health, and
+    again, without doing work twice. `is_outage` errors count against a deployment's health,
     `blames_credential` ones against all that share its credential. `needs_larger_context` and
-    `names_unknown_model` say what a deployment must have that could succeed all the same.
+    `names_unknown_model` say what a deployment must have to succeed all the same.
     """
 
     status: ClassVar[int] = 500
@@ -119,14 +117,8 @@ class GatewayError(Exception):
 
     def to_wire(self) -> ErrorBody:
         """OpenAI's error body."""
-        return {
-            "error": {
-                "message": self.message,
-                "type": self.type,
-                "param": self.param,
-                "code": self.code,
-            }
-        }
+        told = ErrorDetail(message=self.message, type=self.type, param=self.param, code=self.code)
+        return {"error": told}
 
     def headers(self) -> dict[str, str]:
         """Response headers this error needs besides the content type."""
@@ -235,8 +227,8 @@ class MethodNotAllowed(GatewayError):
     code = "method_not_allowed"
 
     def __init__(self, message: str, *, allowed: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
         self.allowed = allowed
+        super().__init__(message)
 
     @override
     def headers(self) -> dict[str, str]:
@@ -245,17 +237,25 @@ class MethodNotAllowed(GatewayError):
 
 
 class RateLimitExceeded(GatewayError):
-    """The caller used up its own limit."""
+    """The caller used up its own limit; `limit` names the limit for the operator."""
 
     status = 429
     type = "requests"
     code = "rate_limit_exceeded"
+    limit: ClassVar[str] = "requests_per_minute"
 
 
 class TokenLimitExceeded(RateLimitExceeded):
     """The caller used up its tokens per minute."""
 
     type = "tokens"
+    limit = "tokens_per_minute"
+
+
+class ConcurrencyExceeded(RateLimitExceeded):
+    """The caller has as many requests under way as it may."""
+
+    limit = "concurrent_requests"
 
 
 class BudgetExceeded(GatewayError):

@@ -9,11 +9,14 @@ from contextlib import AsyncExitStack
 
 from typing_extensions import override
 
+from one_api.alerting import Alerting
 from one_api.errors import StorageUnavailable
 from one_api.gateway import Gateway
+from one_api.monitoring import Monitoring
 from one_api.policy.accounts import AccountBook
 from one_api.policy.auth import KeyRing
 from one_api.policy.stored_keys import StoredKeys
+from one_api.probing import Prober
 from one_api.registry import ModelRegistry
 from one_api.runtime import Services
 from one_api.settings import Settings
@@ -28,6 +31,7 @@ from one_api.storage import (
     upgrade,
 )
 from one_api.storage.budgets import BudgetReport
+from one_api.telemetry import Telemetry
 from one_api.upstream import Upstream
 from one_api.web.admin_values import Stores
 
@@ -124,6 +128,13 @@ class GatewayServices(Services):
         self._started = AsyncExitStack()
         #: Reads again what the operator may change while the gateway runs.
         self.reload_file: Callable[[], Awaitable[list[str]]] | None = None
+        #: Tells the metrics of all that starts after it and stops before it; None without any.
+        self.monitoring: Monitoring | None = None
+        #: Tells of requests in the log and in traces; None where nobody does.
+        self.telemetry: Telemetry | None = None
+        #: Tells the operator what goes wrong, and looks whether idle deployments live; if anybody.
+        self.alerting: Alerting | None = None
+        self.prober: Prober | None = None
 
     @override
     async def start(self) -> None:
@@ -132,6 +143,11 @@ class GatewayServices(Services):
         Raises: ConfigurationError, StorageUnavailable.
         """
         async with AsyncExitStack() as stack:
+            if self.telemetry is not None:
+                stack.push_async_callback(self.telemetry.stop)
+                self.telemetry.start()
+            if self.monitoring is not None:
+                stack.push_async_callback(self.monitoring.stop)
             if self._storage is not None:
                 stack.push_async_callback(self._storage.close)
                 await self._storage.start(self._book, self._keys)
@@ -139,8 +155,17 @@ class GatewayServices(Services):
             stack.push_async_callback(self._book.close)
             stack.push_async_callback(self._upstream.close)
             await self._upstream.open()
+            if self.alerting is not None:
+                # Before all that may fail, and for as long as it may be told through the client.
+                stack.push_async_callback(self.alerting.stop)
+                await self.alerting.start()
             stack.push_async_callback(self._registry.close)
             await self._registry.start()
+            if self.prober is not None:
+                stack.push_async_callback(self.prober.stop)
+                await self.prober.start()
+            if self.monitoring is not None:
+                await self.monitoring.start()
             stack.push_async_callback(self._gateway.close)
             self._started = stack.pop_all()
 

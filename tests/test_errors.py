@@ -45,6 +45,7 @@ WIRE = {
     "MethodNotAllowed": (405, "invalid_request_error", "method_not_allowed", False),
     "RateLimitExceeded": (429, "requests", "rate_limit_exceeded", False),
     "TokenLimitExceeded": (429, "tokens", "rate_limit_exceeded", False),
+    "ConcurrencyExceeded": (429, "requests", "rate_limit_exceeded", False),
     "BudgetExceeded": (429, "insufficient_quota", "insufficient_quota", False),
     "StorageUnavailable": (503, "service_unavailable_error", "storage_unavailable", False),
     "InternalError": (500, "server_error", "internal_error", False),

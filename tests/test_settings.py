@@ -15,7 +15,9 @@ from one_api.errors import ConfigurationError
 from one_api.settings import Settings, environment, expected_form, explain
 from one_api_claude.settings import ClaudeSettings
 from one_api_echo import EchoSettings
+from one_api_gemini import GeminiSettings
 from one_api_llamacpp.settings import LocalSettings
+from one_api_ollama import OllamaSettings
 from one_api_openai.adapter import settings_of, variable_prefix
 from one_api_openai.providers import PROVIDERS
 
@@ -112,6 +114,27 @@ VALUES: list[tuple[str, str, Any]] = [
     ("CACHE_MAX_MB", "0.5", 0.5),
     ("CACHE_SHARE_IN_FLIGHT", "true", True),
     ("IDEMPOTENCY_TTL_S", "60", 60),
+    ("METRICS_TOKEN", "0123456789abcdef", "0123456789abcdef"),
+    ("METRICS_BIND", "127.0.0.1:9464", "127.0.0.1:9464"),
+    ("METRICS_BIND", "[::1]:9464", "[::1]:9464"),
+    ("METRICS_DIR", "/run/one-api", Path("/run/one-api")),
+    ("SERVER_TIMING", "true", True),
+    ("ALERT_FEISHU_URL", "https://f.example/hook/1", "https://f.example/hook/1"),
+    ("ALERT_SLACK_URL", "https://s.example/T/B/x", "https://s.example/T/B/x"),
+    ("ALERT_WEBHOOK_URL", "http://localhost:9", "http://localhost:9"),
+    ("ALERT_LANGUAGE", "zh", "zh"),
+    ("ALERT_GROUP_S", "0", 0),
+    ("ALERT_QUIET_S", "0", 0),
+    ("ALERT_REPEAT_S", "60", 60),
+    ("ALERT_MAX_PER_MINUTE", "60", 60),
+    ("ALERT_ERROR_PERCENT", "0.5", 0.5),
+    ("ALERT_ERROR_WINDOW_S", "3600", 3600),
+    ("ALERT_ERROR_MIN_REQUESTS", "1", 1),
+    ("PROBE_INTERVAL_S", "30", 30),
+    ("LOG_FORMAT", "json", "json"),
+    ("LOG_REQUESTS", "false", False),
+    ("TRACING", "true", True),
+    ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true", True),
 ]
 
 WRONG: list[tuple[str, str]] = [
@@ -197,6 +220,37 @@ WRONG: list[tuple[str, str]] = [
     ("HOLD_BACK_MS", "60001"),
     ("FAILOVER_FIRST_CONTENT_TIMEOUT_S", "0"),
     ("FAILOVER_TOTAL_TIMEOUT_S", "-1"),
+    ("METRICS_TOKEN", "fifteen-letters"),
+    ("METRICS_BIND", "8081"),
+    ("METRICS_BIND", "localhost:0"),
+    ("METRICS_BIND", "localhost:65536"),
+    ("METRICS_BIND", "sk oops:1"),
+    ("SERVER_TIMING", "sometimes"),
+    ("ALERT_FEISHU_URL", "f.example/hook"),
+    ("ALERT_FEISHU_SECRET", "a-secret-without-url"),
+    ("ALERT_MATRIX_URL", "matrix.example"),
+    ("ALERT_MATRIX_URL", "https://alone.example"),
+    ("ALERT_MATRIX_ROOM", "#alias:matrix.example"),
+    ("ALERT_MATRIX_ROOM", "!alone:matrix.example"),
+    ("ALERT_MATRIX_TOKEN", "a-token-alone"),
+    ("ALERT_SLACK_URL", "ftp://s.example"),
+    ("ALERT_WEBHOOK_URL", "https:///nowhere"),
+    ("ALERT_WEBHOOK_SECRET", "fifteen-letters"),
+    ("ALERT_WEBHOOK_SECRET", "whsec_this-is-no-base64"),
+    ("ALERT_WEBHOOK_SECRET", "a-secret-without-url"),
+    ("ALERT_LANGUAGE", "fr"),
+    ("ALERT_GROUP_S", "61"),
+    ("ALERT_QUIET_S", "-1"),
+    ("ALERT_REPEAT_S", "59"),
+    ("ALERT_MAX_PER_MINUTE", "0"),
+    ("ALERT_ERROR_PERCENT", "101"),
+    ("ALERT_ERROR_WINDOW_S", "0.5"),
+    ("ALERT_ERROR_MIN_REQUESTS", "0"),
+    ("PROBE_INTERVAL_S", "-1"),
+    ("LOG_FORMAT", "xml"),
+    ("LOG_REQUESTS", "sometimes"),
+    ("TRACING", "sometimes"),
+    ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "sometimes"),
 ]
 
 
@@ -321,6 +375,23 @@ class TestSense:
         with pytest.raises(ConfigurationError):
             settings.require_admin_apart(SecretStr(key) for key in (client, admin))
         Settings.load().require_admin_apart([SecretStr(admin)])
+
+    @pytest.mark.parametrize("variable", ["api_keys", "admin_key"])
+    def test_metrics_token_is_no_other_key(self, variable: str) -> None:
+        token = "one-key-for-everything"
+        with pytest.raises(ConfigurationError) as caught:
+            Settings.load(metrics_token=token, **{variable: token})
+        assert "METRICS_TOKEN" == caught.value.variable
+        assert token not in str(caught.value)
+
+        settings = Settings.load(metrics_token=token)
+        with pytest.raises(ConfigurationError):
+            settings.require_metrics_apart([SecretStr(token)])
+
+    def test_metrics_have_an_address_of_their_own(self) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            Settings.load(port=8123, metrics_bind="127.0.0.1:8123")
+        assert "METRICS_BIND" == caught.value.variable
 
     @pytest.mark.parametrize(
         "limit",
@@ -497,7 +568,7 @@ class TestExampleFile:
     """`.env.example` is the one list of all variables: it must be whole, right and harmless."""
 
     def variables_of_adapters(self) -> set[str]:
-        own = (ClaudeSettings, EchoSettings, LocalSettings)
+        own = (ClaudeSettings, EchoSettings, GeminiSettings, LocalSettings, OllamaSettings)
         first = {names[0] for settings in own for names in settings.variables().values()}
         rows = {
             f"{variable_prefix(provider)}_{field}"
@@ -515,7 +586,7 @@ class TestExampleFile:
         text = EXAMPLE.read_text()
         second = {
             name
-            for settings in (ClaudeSettings, EchoSettings, LocalSettings)
+            for settings in (ClaudeSettings, EchoSettings, GeminiSettings, LocalSettings)
             for names in settings.variables().values()
             for name in names[1:]
         }
@@ -531,7 +602,8 @@ class TestExampleFile:
     def test_copying_it_switches_nothing_on(self) -> None:
         values = {name: value or "" for name, value in dotenv_values(EXAMPLE).items()}
 
-        assert not ClaudeSettings.from_environment(values).is_configured()
+        for provider_settings in (ClaudeSettings, GeminiSettings, OllamaSettings):
+            assert not provider_settings.from_environment(values).is_configured()
         assert LocalSettings.from_environment({}) == LocalSettings.from_environment(values)
         assert EchoSettings.from_environment({}) == EchoSettings.from_environment(values)
         for provider in PROVIDERS:

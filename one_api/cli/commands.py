@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from one_api._version import __version__
 from one_api.cli.adapters import adapters
+from one_api.cli.alerts import alerts
 from one_api.cli.chatting import chat
 from one_api.cli.configuration import config
 from one_api.cli.contributed import ContributedCommand, contributed_commands
@@ -72,5 +73,5 @@ def main() -> None:
     """An OpenAI-compatible LLM gateway."""
 
 
-for _command in (serve, models, adapters, upstreams, route, chat, config, keys, logs, db):
+for _command in (serve, models, adapters, upstreams, route, chat, config, keys, logs, db, alerts):
     main.add_command(_command)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import logging
-import sys
+import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,14 @@ from one_api.runtime.asgi import ASGIBridge
 from one_api.runtime.server import serve as serve_forever
 from one_api.runtime.server import tune_garbage_collector
 from one_api.settings import Settings
+from one_api.telemetry import open_log
 
 _PACKAGE = Path(__file__).parent.parent
 
 
-def _configure_logging(settings: Settings) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if settings.debug else logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
-
-
 def _load_worker(settings: Settings) -> ASGIBridge:
     """What each server process runs."""
-    _configure_logging(settings)
+    open_log(settings)
     app = create_asgi_app(settings)
     tune_garbage_collector()
     return app
@@ -57,17 +50,28 @@ def serve(addr: str | None, reload: bool, **given: Any) -> None:
             raise click.UsageError("--addr stands for --host and --port: give one or the other")
         given["host"], given["port"] = _split_address(addr)
     settings = Settings.load(**given)
-    _configure_logging(settings)
+    open_log(settings)
     registry = registry_to_serve(settings)
     click.echo(_banner(settings, registry))
-    serve_forever(
-        functools.partial(_load_worker, settings),
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        drain_timeout_s=settings.drain_timeout_s,
-        reload_paths=(_PACKAGE,) if reload else (),
-    )
+    with _shared_metrics(settings) as settings:
+        serve_forever(
+            functools.partial(_load_worker, settings),
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            drain_timeout_s=settings.drain_timeout_s,
+            reload_paths=(_PACKAGE,) if reload else (),
+        )
+
+
+@contextlib.contextmanager
+def _shared_metrics(settings: Settings) -> Iterator[Settings]:
+    """The settings of the processes to be started: with a directory to add up their metrics by."""
+    if settings.workers == 1 or not settings.has_metrics or settings.metrics_dir is not None:
+        yield settings
+        return
+    with tempfile.TemporaryDirectory(prefix="one-api-metrics-") as directory:
+        yield settings.model_copy(update={"metrics_dir": Path(directory)})
 
 
 def _split_address(address: str) -> tuple[str, int]:

@@ -57,10 +57,13 @@ class Exchange:
         "model",
         "observers",
         "pace",
+        "reply_body",
+        "request_body",
         "request_id",
         "span",
         "status",
         "traceparent",
+        "tracestate",
         "usage",
     )
 
@@ -71,15 +74,20 @@ class Exchange:
         *,
         method: str = "POST",
         endpoint: str = "",
-        client_address: str | None = None,
         traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> None:
         self.observers = observers
         self.request_id = request_id
         self.method = method
         self.endpoint = endpoint
-        self.client_address = client_address
+        self.client_address: str | None = None
+        #: What the client says of the trace that this request is part of.
         self.traceparent = traceparent
+        self.tracestate = tracestate
+        #: What was asked and answered, for observers that want bodies; cut to what is kept of them.
+        self.request_body: str | None = None
+        self.reply_body: str | None = None
         self.key_id: str | None = None
         self.model = ""
         self.attempts: list[AttemptFacts] = []

@@ -73,6 +73,8 @@ class AccountBook:
         self.limits = limits
         self.max_body_chars = max_body_chars
         self.is_logging = is_logging
+        #: Whether what is kept of bodies is written down, too, and not only told to observers.
+        self.logs_bodies = True
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, caller: ApiKey, request_id: str, exchange: Exchange | None = None) -> Account:
@@ -319,15 +321,16 @@ class Account:
         usage = bounded(exchange.usage) if exchange.usage is not None else None
         exchange.usage = usage
         exchange.cost_microusd = self._cost(usage)
+        exchange.request_body = request_body = self.request_body
+        exchange.reply_body = reply = self._reply.decode("utf-8", "replace")
         exchange.end(status)
         self._give_back(tokens=usage.total_tokens if usage else 0)
         ledger = self._book.ledger
         if ledger is None or self._is_call:
             return
-        body_chars = self._book.max_body_chars
+        body_chars = self._book.max_body_chars if self._book.logs_bodies else 0
         error, deployment = exchange.error, exchange.deployment
         first_content_s = exchange.time_to_first_content_s
-        request_body, reply = self.request_body, self._reply.decode("utf-8", "replace")
         ledger.settle(
             self._request_id,
             Settlement(
@@ -342,8 +345,10 @@ class Account:
                 is_estimated=usage.estimated if usage else False,
                 cost_microusd=exchange.cost_microusd,
                 cache=exchange.cache,
-                request_body=redact(request_body, body_chars) if request_body else None,
-                reply_text=redact(reply, body_chars) if reply else None,
+                request_body=redact(request_body, body_chars)
+                if request_body and body_chars
+                else None,
+                reply_text=redact(reply, body_chars) if reply and body_chars else None,
                 is_truncated=max(len(request_body or ""), len(self._reply)) >= body_chars > 0,
             ),
         )

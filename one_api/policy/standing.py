@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from one_api.adapter.http_errors import duration_to_wire
 from one_api.counters import Grant
-from one_api.errors import RateLimitExceeded, TokenLimitExceeded
+from one_api.errors import ConcurrencyExceeded, RateLimitExceeded, TokenLimitExceeded
+
+_ERRORS: Final = {
+    "requests": RateLimitExceeded,
+    "tokens": TokenLimitExceeded,
+    "running": ConcurrencyExceeded,
+}
 
 
 def headers_of(grant: Grant) -> Iterator[tuple[str, str]]:
@@ -34,7 +41,7 @@ def refusal_of(grant: Grant, headers: dict[str, str]) -> RateLimitExceeded:
         advice = f"This request alone needs {ask.amount}: make it smaller."
     else:
         advice = f"Try again in {max(round(grant.retry_after_s + 0.5), 1)} s."
-    error = TokenLimitExceeded if kind == "tokens" else RateLimitExceeded
+    error = _ERRORS[kind]
     return error(
         f"Rate limit reached: {what} for {whose}. {advice}",
         retry_after_s=grant.retry_after_s,

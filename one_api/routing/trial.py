@@ -13,9 +13,9 @@ from one_api.routing.health import Health
 class Trial:
     """The permission to ask a deployment once.
 
-    Must end with one of `succeed`, `fail` and `abandon`: the first one counts, later ones are
-    ignored. Until then it holds a place among the deployment's requests in flight, and the permit
-    of a breaker's probe where it is one.
+    Must end with one of `succeed`, `fail`, `end_probe` and `abandon`: the first one counts, later
+    ones are ignored. Until then it holds a place among the deployment's requests in flight, and the
+    permit of a breaker's probe where it is one.
     """
 
     __slots__ = (
@@ -77,18 +77,24 @@ class Trial:
             return
         health = self._health
         now_s = health.surroundings.clock()
-        if error.is_outage:
-            if health.breaker.fail(self._ticket, now_s):
-                reason = f"{health.breaker.opened_because}: {error.code}"
-                health.tell("opened", reason, health.breaker.cooldown_s)
-        else:
-            self._close(now_s)
-        self._judge_credential(error, now_s)
-        if error.retryable:
-            health.note_error(error, now_s)
+        self._judge(error, now_s)
         if error.status == UpstreamTimeout.status and not self._has_content:
             waited_s = now_s - self._began_at_s
             health.timeouts.note_timeout(waited_s, self.deployment.timeouts, now_s)
+
+    def end_probe(self, error: GatewayError | None = None) -> None:
+        """It was no request, but a look whether the provider lives: with `error` it does not.
+
+        That counts for breaker and credential; of times and tokens nothing is learnt.
+        """
+        if not self._end():
+            return
+        now_s = self._health.surroundings.clock()
+        if error is not None:
+            self._judge(error, now_s)
+            return
+        self._close(now_s)
+        self._restore(now_s)
 
     def abandon(self) -> None:
         """The client left, or nothing was sent: nothing is learnt, and a probe's permit is free."""
@@ -115,6 +121,19 @@ class Trial:
         if is_restored:
             self._health.tell("credential_restored", "the provider takes the credential again")
         return is_restored
+
+    def _judge(self, error: GatewayError, now_s: float) -> None:
+        """What `error` says of the deployment and of its credential."""
+        health = self._health
+        if error.is_outage:
+            if health.breaker.fail(self._ticket, now_s):
+                reason = f"{health.breaker.opened_because}: {error.code}"
+                health.tell("opened", reason, health.breaker.cooldown_s)
+        else:
+            self._close(now_s)
+        self._judge_credential(error, now_s)
+        if error.retryable:
+            health.note_error(error, now_s)
 
     def _judge_credential(self, error: GatewayError, now_s: float) -> None:
         credential = self._health.credential

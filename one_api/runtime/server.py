@@ -27,6 +27,8 @@ _BACKLOG = 4_096
 _HEADER_TIMEOUT_MS = 10_000
 #: Seconds after the drain deadline before a worker that still runs is killed.
 _KILL_GRACE_S = 5
+#: granian would lead its log past ours, and close what others log to; so it only sets levels.
+_LOGGING: dict[str, Any] = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
 
 
 def tune_garbage_collector() -> None:
@@ -91,6 +93,7 @@ def serve(
         http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS),
         websockets=False,
         log_access=False,
+        log_dictconfig=_LOGGING,
         respawn_failed_workers=True,
         workers_kill_timeout=int(drain_timeout_s) + _KILL_GRACE_S,
         reload=bool(reload_paths),

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from one_api.settings.explanation import expected_form, explain
 from one_api.settings.gateway import Settings
-from one_api.settings.sources import ENV_FILE, environment, export_tiktoken_cache_dir
+from one_api.settings.sources import (
+    ENV_FILE,
+    environment,
+    export_otel_variables,
+    export_tiktoken_cache_dir,
+)
 
 __all__ = [
     "ENV_FILE",
@@ -16,5 +21,6 @@ __all__ = [
     "environment",
     "expected_form",
     "explain",
+    "export_otel_variables",
     "export_tiktoken_cache_dir",
 ]

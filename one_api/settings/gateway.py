@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from typing import Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import ValidationError, model_validator
+from pydantic import SecretStr, ValidationError, model_validator
 
 from one_api.errors import ConfigurationError
 from one_api.settings.access import AccessSection
+from one_api.settings.alerts import AlertSection
 from one_api.settings.forms import form_of
 from one_api.settings.models import ModelsSection, PatienceSection, RoutingSection
+from one_api.settings.observation import ObservationSection
 from one_api.settings.server import ServerSection
 from one_api.settings.storage import SharedSection, StorageSection
+from one_api.settings.telemetry import TelemetrySection
 
 
 class Settings(
     # Fields are listed from the last base to the first.
+    AlertSection,
+    TelemetrySection,
+    ObservationSection,
     SharedSection,
     StorageSection,
     PatienceSection,
@@ -39,6 +46,12 @@ class Settings(
                 "CACHE", "there is no Redis to keep replies in", "REDIS_URL=redis://..., or memory"
             )
         self.require_admin_apart(self.api_keys)
+        admin = (self.admin_key,) if self.admin_key is not None else ()
+        self.require_metrics_apart((*self.api_keys, *admin))
+        if self.metrics_address == (self.host, self.port):
+            raise ConfigurationError(
+                "METRICS_BIND", "the gateway itself listens there", "another port"
+            )
         return self
 
     def require_keys_in_public(self, extra_keys: bool = False) -> None:
@@ -53,6 +66,14 @@ class Settings(
                 f"no API keys are configured, and HOST={self.host} is reachable from elsewhere",
                 "API_KEYS=key1,key2, or HOST=127.0.0.1, or --no-auth to let everybody in",
             )
+
+    def secrets(self) -> list[str]:
+        """Every secret in these settings, the passwords of URLs apart, too."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        flat = [one for value in values for one in (value if type(value) is tuple else (value,))]
+        told = [one.get_secret_value() for one in flat if isinstance(one, SecretStr)]
+        passwords = [urlsplit(text).password for text in told if "://" in text]
+        return [*(text for text in told if "://" not in text), *filter(None, passwords)]
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:

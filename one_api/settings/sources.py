@@ -51,3 +51,10 @@ def sources_of(names: Iterable[str]) -> dict[str, Source]:
 def export_tiktoken_cache_dir(directory: Path) -> None:
     """Let tiktoken, which reads the environment itself, look in `directory` too."""
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(directory))
+
+
+def export_otel_variables() -> None:
+    """Let OpenTelemetry's SDK, which reads the environment itself, see those of `.env` too."""
+    for name, value in environment().items():
+        if name.startswith("OTEL_"):
+            os.environ.setdefault(name, value)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import select, union_all
 
 from one_api.storage.database import Database
-from one_api.storage.tables import budgets
+from one_api.storage.tables import api_keys, budgets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,17 @@ class BudgetStanding:
     period: str
     spent_microusd: int = 0
     reserved_microusd: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrainedBudget:
+    """A budget of a key of which much is gone: spent, or promised to running requests."""
+
+    key_id: str
+    name: str
+    period: str
+    taken_microusd: int
+    budget_microusd: int
 
 
 class BudgetReport:
@@ -37,3 +48,35 @@ class BudgetReport:
             rows = (await connection.execute(query)).mappings().all()
         found = {row["period"]: BudgetStanding(**row) for row in rows}
         return tuple(found.get(period, BudgetStanding(period=period)) for period in periods)
+
+    async def strained(
+        self, periods: Mapping[str, str], percent: int, limit: int = 200
+    ) -> tuple[StrainedBudget, ...]:
+        """Budgets of keys in force of which at least `percent` is gone, up to `limit` of them.
+
+        `periods` are those of now by what the budget is per: "day", "month" and "total".
+        Raises: StorageUnavailable.
+        """
+        taken = budgets.c.spent_microusd + budgets.c.reserved_microusd
+        queries = []
+        for per, period in periods.items():
+            cap = api_keys.c[f"budget_{per}_microusd"]
+            queries.append(
+                select(
+                    api_keys.c.id.label("key_id"),
+                    api_keys.c.name,
+                    budgets.c.period,
+                    taken.label("taken_microusd"),
+                    cap.label("budget_microusd"),
+                )
+                .join(budgets, budgets.c.key_id == api_keys.c.id)
+                .where(
+                    budgets.c.period == period,
+                    api_keys.c.revoked_ms.is_(None),
+                    cap.is_not(None),
+                    taken * 100 >= cap * percent,
+                )
+            )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(union_all(*queries).limit(limit))).mappings().all()
+        return tuple(StrainedBudget(**row) for row in rows)

@@ -1,9 +1,10 @@
 """What happens to every request before its view and to every response after it.
 
 Order: an error the runtime found, draining, the API key. Every route needs a key unless its
-endpoint is listed in `PUBLIC`; those of the blueprint `ADMIN` need the operator's. Each request of
-a client has an account: what asks models is admitted by it once it is known what is asked, all
-else here; it is closed when the response is made, or by the stream that goes on after that.
+endpoint is listed in `PUBLIC`; those of the blueprint `ADMIN` and those in `OPERATORS` need the
+operator's, and those of `METRICS` see to it themselves. Each request of a client has an account:
+what asks models is admitted by it once it is known what is asked, all else here; it is closed when
+the response is made, or by the stream that goes on after that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import time
 from collections.abc import Callable, Sequence
 
 import flask
@@ -27,6 +27,8 @@ from one_api.errors import (
     PermissionDenied,
     ShuttingDown,
 )
+from one_api.observe import Exchange, Observers
+from one_api.observe.observer import NOBODY
 from one_api.policy.accounts import Account, AccountBook
 from one_api.policy.auth import AdminKey, ApiKey, KeyRing, bearer_token
 from one_api.runtime import Drain, UploadPolicy
@@ -52,6 +54,12 @@ METERED = frozenset(
 )
 #: The blueprint whose endpoints open to the admin key, and to nothing else.
 ADMIN = "admin"
+#: Endpoints elsewhere that do so, too.
+OPERATORS = frozenset({"health.deployments"})
+#: The blueprint whose endpoints open to a token of theirs, and ask for it themselves.
+METRICS = "metrics"
+#: Key in the application's configuration: whether responses tell what part of their time was ours.
+TELLS_TIMING = "TELLS_TIMING"
 
 #: Tells an error to clients of a format of its own; None for requests of other clients.
 ErrorFormat = Callable[[GatewayError], flask.Response | None]
@@ -83,15 +91,24 @@ class Guard:
         self._drain = drain
         self._uploads = uploads
         self._admin = admin
+        self._observers = NOBODY
+        self._tells_timing = False
         self._error_formats: Sequence[ErrorFormat] = ()
 
-    def install(self, app: flask.Flask, error_formats: Sequence[ErrorFormat] = ()) -> None:
-        """Hook into every request, response and error of `app`.
+    def install(
+        self,
+        app: flask.Flask,
+        error_formats: Sequence[ErrorFormat] = (),
+        observers: Observers = NOBODY,
+    ) -> None:
+        """Hook into every request, response and error of `app`, and tell `observers` of each.
 
         Errors are told in the first of `error_formats` that speaks for the request, else in
         OpenAI's.
         """
         self._error_formats = error_formats
+        self._observers = observers
+        self._tells_timing = bool(app.config.get(TELLS_TIMING))
         app.before_request(self._begin)
         app.before_request(self._read_body)
         app.after_request(self._finish)
@@ -101,16 +118,17 @@ class Guard:
         app.register_error_handler(Exception, self._on_bug)
 
     def _begin(self) -> None:
-        flask.g.started = time.perf_counter()
         given = flask.request.headers.get("x-request-id", "")
         is_sound = _REQUEST_ID.fullmatch(given) is not None
         flask.g.request_id = given if is_sound else random_id("req_", 32)
         # A client may send the same id again; that of an account never comes twice.
         flask.g.account_id = f"{given}.{random_id('', 8)}" if is_sound else flask.g.request_id
+        flask.g.exchange = exchange = self._new_exchange()
         rejected: GatewayError | None = flask.request.environ.get(REJECTED)
         if rejected is not None:
             raise rejected
-        if flask.request.endpoint in PUBLIC or flask.request.method == "OPTIONS":
+        is_open = flask.request.endpoint in PUBLIC or flask.request.blueprint == METRICS
+        if is_open or flask.request.method == "OPTIONS":
             flask.g.caller = None
             return
         if self._drain.is_draining:
@@ -121,9 +139,9 @@ class Guard:
         if _is_admin():
             flask.g.caller = self._administrator()
             return
-        address = client_address(self._trusted_proxies)
-        flask.g.caller = caller = self._client(address or "local")
-        self._open_account(caller, address)
+        exchange.client_address = client_address(self._trusted_proxies)
+        flask.g.caller = caller = self._client(exchange.client_address or "local")
+        self._open_account(caller, exchange)
 
     def _client(self, address: str) -> ApiKey:
         def authenticate(presented: str | None) -> ApiKey:
@@ -137,15 +155,21 @@ class Guard:
 
         return _authenticated(authenticate)
 
-    def _open_account(self, caller: ApiKey, address: str | None) -> None:
-        endpoint = flask.request.endpoint or ""
-        rule = flask.request.url_rule
-        flask.g.account = account = self._book.open(
-            caller,
-            flask.g.account_id,
-            endpoint=rule.rule if rule is not None else flask.request.path,
-            client_address=address,
+    def _new_exchange(self) -> Exchange:
+        request = flask.request
+        rule = request.url_rule
+        return Exchange(
+            self._observers,
+            flask.g.request_id,
+            method=request.method,
+            endpoint=rule.rule if rule is not None else "",
+            traceparent=request.headers.get("traceparent"),
+            tracestate=request.headers.get("tracestate"),
         )
+
+    def _open_account(self, caller: ApiKey, exchange: Exchange) -> None:
+        endpoint = flask.request.endpoint or ""
+        flask.g.account = account = self._book.open(caller, flask.g.account_id, exchange)
         if endpoint not in METERED and self._book.limits_calls(caller):
             flask.current_app.ensure_sync(account.admit_call)()
 
@@ -176,20 +200,28 @@ class Guard:
     def _close_account(self, _: BaseException | None) -> None:
         """Settle what no stream settles; a request without a response is one whose client left."""
         account: Account | None = flask.g.get("account")
-        if account is not None and not account.is_handed_over:
-            account.close(flask.g.get("status", CLIENT_GONE))
+        status = flask.g.get("status", CLIENT_GONE)
+        if account is not None:
+            if not account.is_handed_over:
+                account.close(status)
+        elif "exchange" in flask.g:
+            flask.g.exchange.end(status)
 
     def _finish(self, response: flask.Response) -> flask.Response:
         headers = response.headers
+        exchange: Exchange = flask.g.exchange
+        exchange.note_finished()
         flask.g.status = response.status_code
         headers["x-request-id"] = flask.g.request_id
         headers["openai-version"] = "2020-10-01"
-        headers["openai-processing-ms"] = str(int((time.perf_counter() - flask.g.started) * 1000))
+        headers["openai-processing-ms"] = str(int(exchange.total_s * 1000))
         headers["X-Content-Type-Options"] = "nosniff"
         account: Account | None = flask.g.get("account")
         if account is not None:
             for name, value in account.headers.items():
                 headers.setdefault(name, value)
+        if self._tells_timing:
+            headers.update(_timing(exchange))
         if _is_admin():
             # Pages of other origins have no business there, whatever CORS_ORIGINS lets them do.
             for name in [name for name, _ in headers if name.lower().startswith(_CORS)]:
@@ -199,9 +231,8 @@ class Guard:
         return response
 
     def _tell(self, error: GatewayError) -> flask.Response:
-        account: Account | None = flask.g.get("account")
-        if account is not None:
-            account.note_error(error)
+        if "exchange" in flask.g:
+            flask.g.exchange.error = error
         for tell in self._error_formats:
             response = tell(error)
             if response is not None:
@@ -221,8 +252,22 @@ class Guard:
         )
 
 
+def _timing(exchange: Exchange) -> dict[str, str]:
+    """Headers that say what took how long until the head of the response; none for one sent early.
+
+    Of a stream that is until its first content.
+    """
+    overhead_s, upstream_s = exchange.overhead_s, exchange.upstream_s
+    if overhead_s is None:
+        return {}
+    parts = [f"gateway;dur={overhead_s * 1000:.3f}"]
+    if upstream_s is not None:
+        parts.append(f"upstream;dur={upstream_s * 1000:.3f}")
+    return {"Server-Timing": ", ".join(parts), "x-one-api-overhead-ms": f"{overhead_s * 1000:.3f}"}
+
+
 def _is_admin() -> bool:
-    return flask.request.blueprint == ADMIN
+    return flask.request.blueprint == ADMIN or flask.request.endpoint in OPERATORS
 
 
 def _authenticated(authenticate: Callable[[str | None], ApiKey]) -> ApiKey:

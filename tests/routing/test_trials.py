@@ -301,3 +301,43 @@ def test_timeout_after_the_first_content_says_nothing_about_it() -> None:
 
     [state] = world.router.states([ONE])
     assert (1, 0) == (state.first_content_samples, state.total_samples)
+
+
+class TestProbe:
+    def test_a_sign_of_life_closes_the_breaker_and_teaches_no_times(self) -> None:
+        world = World(consecutive_failures=1)
+        world.begin(ONE).fail(BROKEN)
+        world.clock.advance(31)
+        world.begin(ONE).end_probe()
+        [state] = world.router.states([ONE])
+        assert ("closed", None, 0) == (
+            state.breaker,
+            state.whole_reply_latency_s,
+            state.total_samples,
+        )
+
+    def test_its_failure_counts_as_that_of_a_request(self) -> None:
+        world = World(consecutive_failures=2)
+        world.begin(ONE).end_probe(BROKEN)
+        world.begin(ONE).end_probe(UpstreamTimeout("late"))
+        assert "open" == breaker(world)
+        [state] = world.router.states([ONE])
+        assert (2, "timeout", 0) == (
+            state.failures,
+            state.last_error_code,
+            state.first_content_samples,
+        )
+
+    def test_it_finds_out_about_the_credential(self) -> None:
+        world = World(credential_failures=1)
+        world.begin(ONE).end_probe(REFUSED)
+        world.clock.advance(31)
+        world.begin(ONE).end_probe()
+        assert ["credential_rejected", "credential_restored"] == world.kinds
+
+    def test_only_the_first_end_counts(self) -> None:
+        world = World(consecutive_failures=1)
+        trial = world.begin(ONE)
+        trial.end_probe()
+        trial.end_probe(BROKEN)
+        assert "closed" == breaker(world)

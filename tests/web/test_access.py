@@ -219,6 +219,20 @@ class TestCORS:
         assert "POST" in response.headers["Access-Control-Allow-Methods"]
         assert "600" == response.headers["Access-Control-Max-Age"]
 
+    @pytest.mark.parametrize("kind", ["read", "preflight", "refused"])
+    def test_pages_of_other_origins_cannot_administrate(self, make_app: MakeApp, kind: str) -> None:
+        client = make_app(cors_origins="*", admin_key="admin-0123456789abcdef").test_client()
+        key = "wrong" if kind == "refused" else "admin-0123456789abcdef"
+        headers = {"Origin": APP, "Authorization": f"Bearer {key}"}
+        if kind == "preflight":
+            asked = {"Access-Control-Request-Method": "GET"}
+            response = client.options("/admin/deployments", headers={**headers, **asked})
+        else:
+            response = client.get("/admin/deployments", headers=headers)
+
+        assert (401 if kind == "refused" else 200) == response.status_code
+        assert [] == [name for name, _ in response.headers if "access-control" in name.lower()]
+
     def test_browser_apps_may_read_the_request_id(self, make_app: MakeApp) -> None:
         response = keyed(make_app(cors_origins=APP)).get("/v1/models", headers={"Origin": APP})
 

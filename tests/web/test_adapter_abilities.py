@@ -21,7 +21,8 @@ from one_api.adapter import (
     UpstreamOverloaded,
     WireRequest,
 )
-from one_api.app import load_registry, log_notice, new_upstream
+from one_api.alerting import log_notice
+from one_api.app import load_registry, new_upstream
 from one_api.asking import count_prompt
 from one_api.failover import RequestContext
 from one_api.policy.auth import key_id
