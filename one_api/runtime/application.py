@@ -16,12 +16,12 @@ from flask.sessions import NullSession, SecureCookieSessionInterface, SessionMix
 from greenlet import getcurrent, greenlet
 from typing_extensions import override
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import RequestRedirect
+from werkzeug.routing import MapAdapter, RequestRedirect
 
 from one_api.errors import ConfigurationError
 from one_api.runtime.drain import Drain
 from one_api.runtime.loop_thread import LoopThread
-from one_api.runtime.streaming import StreamingResponse
+from one_api.runtime.streaming import OPENER, StreamingResponse
 from one_api.runtime.uploads import UploadPolicy, is_upload_type
 
 logger = logging.getLogger(__name__)
@@ -180,6 +180,21 @@ class GatewayFlask(flask.Flask):
         except (HTTPException, RequestRedirect):
             return False
         return self.uploads.covers(endpoint, content_type)
+
+    @override
+    def create_url_adapter(self, request: flask.Request | None) -> MapAdapter | None:
+        # The ASGI bridge has looked at the Host header; werkzeug would do so again, at 13 us
+        # instead of 2. No URL is ever built of it.
+        if request is None or OPENER not in request.environ:
+            return super().create_url_adapter(request)
+        environ = request.environ
+        return self.url_map.bind(
+            "localhost",
+            url_scheme=environ["wsgi.url_scheme"],
+            default_method=environ["REQUEST_METHOD"],
+            path_info=environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace"),
+            query_args=environ["QUERY_STRING"],
+        )
 
     @override
     def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:

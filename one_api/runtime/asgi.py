@@ -25,6 +25,7 @@ from greenlet import getcurrent
 from one_api.errors import GatewayError, RequestTimedOut, RequestTooLarge
 from one_api.errors import ShuttingDown as ShuttingDownError
 from one_api.runtime.application import DispatchGreenlet, GatewayFlask
+from one_api.runtime.batches import send_batches
 from one_api.runtime.environ import Scope, environ_headers, environ_of
 from one_api.runtime.streaming import OPENER, StreamingResponse
 from one_api.runtime.uploads import UPLOAD, ReceivedUpload
@@ -252,11 +253,7 @@ class _Exchange:
                 else:
                     await self._start(response)
                 self._beat_every(response)
-                async for chunk in chunks:
-                    self._sent_at = self._loop.time()
-                    await self._send(
-                        {"type": "http.response.body", "body": chunk, "more_body": True}
-                    )
+                await send_batches(chunks, self._send_piece)
             except asyncio.CancelledError:
                 if self._has_client_left or not self._app.drain.is_cut(self._task):
                     raise
@@ -306,7 +303,7 @@ class _Exchange:
 
     async def _announce(self, response: StreamingResponse) -> None:
         await self._start(response)
-        await self._ping(response.keep_alive)
+        await self._send_piece(response.keep_alive)
 
     def _beat_every(self, response: StreamingResponse) -> None:
         self._stop_beating()
@@ -319,7 +316,7 @@ class _Exchange:
         silent_s = self._loop.time() - self._sent_at
         wait_s = response.keep_alive_s - silent_s
         if wait_s <= 0:
-            self._spawn(self._ping(response.keep_alive))
+            self._spawn(self._send_piece(response.keep_alive))
             wait_s = response.keep_alive_s
         self._timer = self._loop.call_later(wait_s, self._beat, response)
 
@@ -333,7 +330,7 @@ class _Exchange:
         self._beats.add(task)
         task.add_done_callback(self._beats.discard)
 
-    async def _ping(self, data: bytes) -> None:
+    async def _send_piece(self, data: bytes) -> None:
         self._sent_at = self._loop.time()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
