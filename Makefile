@@ -35,10 +35,11 @@ LLAMACPP_CMAKE_ARGS := -DLLAVA_BUILD=OFF \
 	-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/adapters/llamacpp/build/nocommon.cmake
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test lint format types layers pins fast slow lock clean
+.PHONY: help serve install test lint format types layers pins fast slow lock clean \
+	bench bench-quick bench-local
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(STAMPS)/core ## Run the gateway on 127.0.0.1:8000 (ARGS="--port 9000" adds options)
 	@exec $(BIN)/one-api serve $(ARGS)
@@ -57,7 +58,7 @@ format: $(STAMPS)/dev ## Rewrite the code in the project's style
 
 # Each adapter in a run of its own: it is a package beside the others, not one of theirs.
 types: $(STAMPS)/dev $(STAMPS)/llamacpp ## Check the types
-	$(BIN)/mypy one_api tests docs $(ADAPTERS:%=adapters/%/tests)
+	$(BIN)/mypy one_api tests docs benchmarks $(ADAPTERS:%=adapters/%/tests)
 	set -e; for name in $(ADAPTERS); do \
 		MYPYPATH=adapters/$$name $(BIN)/mypy adapters/$$name/one_api_$$name; done
 
@@ -79,6 +80,16 @@ slow: $(STAMPS)/dev $(STAMPS)/llamacpp ## Run the others: local models, programs
 	$(PYTEST) -m "$(RUNNABLE)" $(ARGS)
 	$(PYTEST) -n auto --dist worksteal -m "hypothesis and not ($(SLOW))" \
 		--hypothesis-profile thorough $(ARGS)
+
+bench: $(STAMPS)/core ## Measure beside other gateways, into docs/performance.md; 40 minutes
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: $(STAMPS)/core ## Compare processor time with what is recorded; 3 minutes
+	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+bench-local: $(STAMPS)/dev $(STAMPS)/llamacpp ## Measure local models; 12 minutes, quiet machine
+	benchmarks/local/build_server.sh
+	$(BIN)/python -m benchmarks.local.run --write $(ARGS)
 
 clean: ## Remove .venv and all caches; .env, databases and models stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

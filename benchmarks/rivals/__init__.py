@@ -1,0 +1,1 @@
+"""The gateways that ours is measured beside, each of one exact version."""
