@@ -51,6 +51,7 @@ from one_api.web.admin_values import Stores
 from one_api.web.anthropic import anthropic_blueprint, anthropic_errors
 from one_api.web.completions import completions_blueprint
 from one_api.web.embeddings import embeddings_blueprint
+from one_api.web.express import ChatExpress, ExpressOptions
 from one_api.web.guard import TELLS_TIMING, Guard
 from one_api.web.health import Standing, health_blueprint
 from one_api.web.idempotency import REPLAYED, Repeats
@@ -61,8 +62,6 @@ from one_api.web.responses import KEEP_ALIVE_S
 from one_api.web.responses_api import ResponsesOptions, responses_blueprint
 from one_api.web.routing_headers import MAX_ATTEMPTS
 from one_api.web.usage import usage_blueprint
-
-logger = logging.getLogger(__name__)
 
 #: What replies to requests with an idempotency key may take in memory.
 _IDEMPOTENCY_BYTES = 32 << 20
@@ -160,10 +159,7 @@ def _key_ring(settings: Settings, upstreams: Upstreams | None) -> KeyRing:
 def _account_book(settings: Settings) -> AccountBook:
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     counters = open_counters(
-        redis_url,
-        settings.redis_failure,
-        processes=settings.workers,
-        max_bytes=_IDEMPOTENCY_BYTES,
+        redis_url, settings.redis_failure, processes=settings.workers, max_bytes=_IDEMPOTENCY_BYTES
     )
     per_key = KeyLimits(
         requests_per_minute=settings.rate_limit_requests if settings.rate_limit_enabled else None,
@@ -250,7 +246,8 @@ def create_app(
     app = GatewayFlask(__name__, services=services, drain=drain)
     _configure(app, settings)
     observers = Observers([*telemetry.observers, *monitoring.observers, *alerting.observers])
-    _guard(app, settings, keys, book, observers)
+    guard = _guard(app, settings, keys, book, observers)
+    app.express = ChatExpress(gateway, guard, _express_options(settings))
     _share(app, settings)
     monitoring.watch(Gauged(registry=registry, router=router, book=book, drain=drain))
     alerting.watch(Watched(registry=registry, router=router, book=book, stores=stores))
@@ -274,7 +271,7 @@ def _guard(
     keys: KeyRing,
     book: AccountBook,
     observers: Observers,
-) -> None:
+) -> Guard:
     """Hook in what happens to every request."""
     guard = Guard(
         keys,
@@ -287,6 +284,16 @@ def _guard(
     guard.install(app, (anthropic_errors(settings.api_prefix),), observers)
     idempotency = Idempotency(book.counters, ttl_s=settings.idempotency_ttl_s)
     Repeats(idempotency, app.uploads, book.do_later).install(app)
+    return guard
+
+
+def _express_options(settings: Settings) -> ExpressOptions:
+    return ExpressOptions(
+        path=f"{settings.api_prefix}/chat/completions",
+        stream_open_after_s=settings.stream_open_after_s,
+        keep_alive_s=settings.keep_alive_s,
+        max_attempts=settings.max_attempts,
+    )
 
 
 def _configure(app: GatewayFlask, settings: Settings) -> None:

@@ -20,6 +20,7 @@ from werkzeug.routing import MapAdapter, RequestRedirect
 
 from one_api.errors import ConfigurationError
 from one_api.runtime.drain import Drain
+from one_api.runtime.express import Express
 from one_api.runtime.loop_thread import LoopThread
 from one_api.runtime.streaming import OPENER, StreamingResponse
 from one_api.runtime.uploads import UploadPolicy, is_upload_type
@@ -82,6 +83,8 @@ class GatewayFlask(flask.Flask):
         self.drain = drain
         #: Which bodies are taken piece by piece; none, unless the composition root says so.
         self.uploads = UploadPolicy()
+        #: The short way, under ASGI; none, unless the composition root builds one.
+        self.express: Express | None = None
         self._loop_thread = LoopThread(services)
         self._started_on: asyncio.AbstractEventLoop | None = None
         self._reloading = asyncio.Lock()

@@ -6,14 +6,14 @@ awaits for them. No thread and no event loop per request.
 What the servers leave to the application is done here: a byte limit and a deadline for bodies,
 watching for clients that leave (`send` never tells), keep-alives for silent streams, and an
 orderly end when the process drains. A body is read before its request is dispatched, unless the
-endpoint takes it piece by piece.
+endpoint takes it piece by piece. What may go the short way (`runtime.express`) never sees Flask.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, MutableMapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,7 @@ from one_api.errors import ShuttingDown as ShuttingDownError
 from one_api.runtime.application import DispatchGreenlet, GatewayFlask
 from one_api.runtime.batches import send_batches
 from one_api.runtime.environ import Scope, environ_headers, environ_of
+from one_api.runtime.express import Outgoing
 from one_api.runtime.streaming import OPENER, StreamingResponse
 from one_api.runtime.uploads import UPLOAD, ReceivedUpload
 
@@ -85,7 +86,26 @@ class ASGIBridge:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app.start()
+        app = self.app
+        await app.start()
+        express = app.express
+        inbound = express.take(scope) if express is not None else None
+        if express is None or inbound is None:
+            await self._serve_through_flask(scope, receive, send)
+            return
+        exchange = _Exchange(scope, send, app, None)
+        try:
+            inbound.body = await self._read_body(scope, receive)
+        except _ClientLeftError:
+            return
+        except GatewayError as exc:
+            environ = environ_of(scope, environ_headers(scope["headers"]), b"")
+            environ.update({OPENER: exchange, REJECTED: exc})
+            await exchange.run(exchange.dispatch(environ), receive, is_body_read=False)
+            return
+        await exchange.run(express.respond(inbound, exchange), receive, is_body_read=True)
+
+    async def _serve_through_flask(self, scope: Scope, receive: Receive, send: Send) -> None:
         rejected: GatewayError | None = None
         headers: dict[str, str] = {}
         body = b""
@@ -107,7 +127,7 @@ class ASGIBridge:
             environ["CONTENT_LENGTH"] = headers.get("CONTENT_LENGTH", "")
         if rejected is not None:
             environ[REJECTED] = rejected
-        await exchange.run(environ, receive, is_body_read=rejected is None)
+        await exchange.run(exchange.dispatch(environ), receive, is_body_read=rejected is None)
 
     def _upload(self, scope: Scope, headers: dict[str, str]) -> ReceivedUpload | None:
         """The body as an upload, where the endpoint takes it piece by piece.
@@ -175,13 +195,15 @@ class _Exchange:
         self._timer: asyncio.TimerHandle | None = None
         self._beats: set[asyncio.Task[None]] = set()
 
-    async def run(self, environ: dict[str, Any], receive: Receive, *, is_body_read: bool) -> None:
-        """Dispatch the request and send what comes of it."""
+    async def run(
+        self, responding: Awaitable[Outgoing], receive: Receive, *, is_body_read: bool
+    ) -> None:
+        """Send what comes of `responding`, or tell why nothing does."""
         drain = self._app.drain
         drain.enter(self._task)
         watcher = self._loop.create_task(self._watch(receive)) if is_body_read else None
         try:
-            await self._send_response(await self._dispatch(environ))
+            await self._send_response(await responding)
         except asyncio.CancelledError:
             if self._has_client_left:
                 self._task.uncancel()
@@ -209,7 +231,8 @@ class _Exchange:
             self._has_client_left = True
             self._task.cancel()
 
-    async def _dispatch(self, environ: dict[str, Any]) -> flask.Response:
+    async def dispatch(self, environ: dict[str, Any]) -> Outgoing:
+        """The response of the Flask application."""
         dispatch = DispatchGreenlet(self._app.respond)
         # One context for the dispatch and for what it awaits: `flask.request` works in both.
         dispatch.gr_context = getcurrent().gr_context
@@ -222,26 +245,23 @@ class _Exchange:
             else:
                 outcome = dispatch.switch(value)
         response: flask.Response = outcome
-        return response
+        return _outgoing(response)
 
-    async def _send_response(self, response: flask.Response) -> None:
-        if isinstance(response, StreamingResponse) and response.chunks is not None:
-            await self._send_stream(response)
+    async def _send_response(self, response: Outgoing) -> None:
+        chunks, body = response.chunks, response.body
+        if chunks is not None:
+            await self._send_stream(response, chunks)
             return
-        body = b"".join(response.iter_encoded())
-        response.close()
         if self._is_started:
             # The head of a stream is out already: the error is told inside it.
             await self._end(self._error_prefix + body + b"\n\n")
             return
-        is_bodyless = self._scope["method"] == "HEAD" or response.status_code in (204, 304)
-        response.headers["Content-Length"] = str(len(body))
+        is_bodyless = self._scope["method"] == "HEAD" or response.status in (204, 304)
+        response.headers.append((b"content-length", b"%d" % len(body)))
         await self._start(response)
         await self._end(b"" if is_bodyless else body)
 
-    async def _send_stream(self, response: StreamingResponse) -> None:
-        chunks = response.chunks
-        assert chunks is not None, "checked by the caller"  # noqa: S101
+    async def _send_stream(self, response: Outgoing, chunks: AsyncGenerator[bytes, None]) -> None:
         async with aclosing(chunks):
             if self._scope["method"] == "HEAD":
                 await self._start(response)
@@ -262,17 +282,14 @@ class _Exchange:
                 return
         await self._end(b"")
 
-    async def _start(self, response: flask.Response) -> None:
+    async def _start(self, response: Outgoing) -> None:
         self._is_started = True
         self._sent_at = self._loop.time()
         await self._send(
             {
                 "type": "http.response.start",
-                "status": response.status_code,
-                "headers": [
-                    (name.lower().encode("latin-1"), value.encode("latin-1"))
-                    for name, value in response.headers
-                ],
+                "status": response.status,
+                "headers": response.headers,
             }
         )
 
@@ -290,27 +307,28 @@ class _Exchange:
     # Keep-alives run beside the stream, by one timer that looks at the time of the last send:
     # a busy stream pays one assignment per piece.
 
-    def open_after(self, delay_s: float, response: StreamingResponse) -> None:
-        """Send the head of `response` and keep-alives unless the view returns within `delay_s`."""
-        self._timer = self._loop.call_later(delay_s, self._open, response)
+    def open_after(self, delay_s: float, head: StreamingResponse | Callable[[], Outgoing]) -> None:
+        """Send `head` and keep-alives unless there is a response in `delay_s`."""
+        self._timer = self._loop.call_later(delay_s, self._open, head)
 
-    def _open(self, response: StreamingResponse) -> None:
+    def _open(self, head: StreamingResponse | Callable[[], Outgoing]) -> None:
         if not self._is_started and not self._is_ended:
             self._is_started = True  # At once: the view may return before the head is sent.
+            response = _outgoing(head) if isinstance(head, StreamingResponse) else head()
             self._error_prefix = response.error_prefix
             self._spawn(self._announce(response))
             self._beat_every(response)
 
-    async def _announce(self, response: StreamingResponse) -> None:
+    async def _announce(self, response: Outgoing) -> None:
         await self._start(response)
         await self._send_piece(response.keep_alive)
 
-    def _beat_every(self, response: StreamingResponse) -> None:
+    def _beat_every(self, response: Outgoing) -> None:
         self._stop_beating()
         if response.keep_alive:
             self._timer = self._loop.call_later(response.keep_alive_s, self._beat, response)
 
-    def _beat(self, response: StreamingResponse) -> None:
+    def _beat(self, response: Outgoing) -> None:
         if self._is_ended:
             return
         silent_s = self._loop.time() - self._sent_at
@@ -346,13 +364,22 @@ def _cut_error() -> ShuttingDownError:
     )
 
 
-def _error_response(error: GatewayError) -> flask.Response:
-    return flask.Response(
-        orjson.dumps(error.to_wire()),
-        status=error.status,
-        headers=error.headers(),
-        content_type="application/json",
-    )
+def _error_response(error: GatewayError) -> Outgoing:
+    headers = {"content-type": "application/json", **error.headers()}
+    return Outgoing(error.status, headers.items(), orjson.dumps(error.to_wire()))
+
+
+def _outgoing(response: flask.Response) -> Outgoing:
+    """What Flask made, as it is sent; of a stream's head that is sent early, without a body."""
+    if isinstance(response, StreamingResponse):
+        outgoing = Outgoing(response.status_code, response.headers, chunks=response.chunks)
+        outgoing.keep_alive, outgoing.keep_alive_s = response.keep_alive, response.keep_alive_s
+        outgoing.cut_off, outgoing.error_prefix = response.cut_off, response.error_prefix
+        return outgoing
+    body = b"".join(response.iter_encoded())
+    response.close()
+    response.headers.pop("Content-Length", None)
+    return Outgoing(response.status_code, response.headers, body)
 
 
 def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:

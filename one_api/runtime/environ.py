@@ -38,6 +38,22 @@ def environ_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return environ
 
 
+def plain_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | None:
+    """Request headers under their names in lower case.
+
+    None where they take a second look: one that is repeated, or a Host that is not well-formed.
+    """
+    plain: dict[str, str] = {}
+    count = 0
+    for name, value in headers:
+        plain[name.decode("latin-1")] = value.decode("latin-1")
+        count += 1
+    host = plain.get("host")
+    if len(plain) != count or host is None or not _HOST.fullmatch(host.encode("latin-1")):
+        return None
+    return plain
+
+
 def environ_of(scope: Scope, headers: dict[str, str], body: bytes) -> dict[str, Any]:
     """The WSGI environment of a request; its route comes from the ASGI path alone."""
     server = scope.get("server") or ("localhost", 80)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Key in the WSGI environment under which the ASGI bridge offers to open a response early.
 OPENER = "one_api.runtime.opener"
+#: What stands before an error's body where it is told inside a stream.
+ERROR_PREFIX = b"data: "
 
 
 class StreamingResponse(flask.Response):
@@ -39,7 +41,7 @@ class StreamingResponse(flask.Response):
         self.keep_alive_s = keep_alive_s
         self.cut_off = cut_off
         #: What stands before an error's body where it is told inside this stream.
-        self.error_prefix = b"data: "
+        self.error_prefix = ERROR_PREFIX
         #: The WSGI request's place on the loop thread; None on ASGI.
         self.conversation: Conversation | None = None
 

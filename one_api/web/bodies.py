@@ -14,14 +14,18 @@ _WRITABLE_DEPTH = 250
 
 
 def json_body() -> Any:
-    """The decoded JSON body of the current request, whatever its content type says.
+    """The decoded JSON body of Flask's current request; as `decoded`."""
+    request = flask.request
+    return decoded(request.get_data(cache=True), request.headers.get("Content-Encoding"))
+
+
+def decoded(data: bytes, encoding: str | None) -> Any:
+    """The JSON value in a request body, whatever its content type says.
 
     Raises: InvalidRequest for what is not JSON; UnsupportedMediaType for a compressed body.
     """
-    encoding = flask.request.headers.get("Content-Encoding", "identity").lower()
-    if encoding != "identity":
+    if encoding is not None and encoding.lower() != "identity":
         raise UnsupportedMediaType("Send the request body without Content-Encoding.")
-    data = flask.request.get_data(cache=True)
     if not data.strip():
         raise InvalidRequest("The request body is empty; a JSON object is needed.")
     try:

@@ -6,27 +6,27 @@ import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-import flask
-
 Network = IPv4Network | IPv6Network
 
 #: An address with the port that some proxies add.
 _WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([0-9.]+):\d{1,5}")
 
 
-def client_address(trusted: Sequence[Network]) -> str | None:
+def client_address(
+    peer: str | None, forwarded_for: str | None, trusted: Sequence[Network]
+) -> str | None:
     """The address of the client, or of the first proxy that is not `trusted`.
 
-    Each trusted proxy has added the address it was called from at the right end of
-    `X-Forwarded-For`; what stands left of the first one that is not trusted anybody may have sent.
+    `peer` is who called us. Each trusted proxy has added the address it was called from at the
+    right end of `forwarded_for`, the header `X-Forwarded-For`; what stands left of the first one
+    that is not trusted anybody may have sent.
     """
-    peer = flask.request.remote_addr
     if not trusted or peer is None:
         return peer
     address = _parsed(peer)
     if address is None:
         return peer
-    hops = flask.request.headers.get("X-Forwarded-For", "").split(",")
+    hops = (forwarded_for or "").split(",")
     while hops and any(address in network for network in trusted):
         match = _WITH_PORT.fullmatch(hop := hops.pop().strip())
         before = _parsed(match[1] or match[2] if match else hop)

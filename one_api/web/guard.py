@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from one_api import errors
-from one_api.converter import random_id
-from one_api.delivery import CLIENT_GONE
 from one_api.errors import (
     AuthenticationFailed,
     GatewayError,
@@ -27,7 +25,7 @@ from one_api.errors import (
     PermissionDenied,
     ShuttingDown,
 )
-from one_api.observe import Exchange, Observers
+from one_api.observe import Observers
 from one_api.observe.observer import NOBODY
 from one_api.policy.accounts import Account, AccountBook
 from one_api.policy.auth import AdminKey, ApiKey, KeyRing, bearer_token
@@ -35,6 +33,10 @@ from one_api.runtime import Drain, UploadPolicy
 from one_api.runtime.asgi import REJECTED
 from one_api.web.client_address import Network, client_address
 from one_api.web.responses import error_response
+from one_api.web.visit import Visit, look_up, recognise
+
+if TYPE_CHECKING:
+    from one_api.web.routing_headers import Headers
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,6 @@ TELLS_TIMING = "TELLS_TIMING"
 ErrorFormat = Callable[[GatewayError], flask.Response | None]
 
 _CORS = "access-control-"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,64}")
 
 
 class Guard:
@@ -117,60 +118,78 @@ class Guard:
         app.register_error_handler(HTTPException, self._on_http_exception)
         app.register_error_handler(Exception, self._on_bug)
 
+    # -- the steps of every request of a client, whichever way it takes
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether new requests are refused."""
+        return self._drain.is_draining
+
+    def receive(self, headers: Headers, *, method: str, endpoint: str) -> Visit:
+        """A request has come; `endpoint` is its route's rule."""
+        return Visit(self._observers, headers, method=method, endpoint=endpoint)
+
+    async def admit(self, visit: Visit, headers: Headers, peer: str | None) -> Account:
+        """The account of the caller; for what is admitted by it where its model is known.
+
+        Raises: AuthenticationFailed, StorageUnavailable.
+        """
+        address = self._note_address(visit, headers, peer)
+        caller = recognise(self._keys, headers, address)
+        if caller is None:
+            caller = await look_up(self._keys, headers, address)
+        return self._open_account(visit, caller)
+
+    def last_headers(self, visit: Visit, status: int, *, is_http11: bool) -> dict[str, str]:
+        """Headers that the response gets before it leaves, in lower case, over any of its own."""
+        headers = visit.finish(status, tells_timing=self._tells_timing)
+        if self._drain.is_draining and is_http11:
+            headers["connection"] = "close"
+        return headers
+
+    def _note_address(self, visit: Visit, headers: Headers, peer: str | None) -> str:
+        """Where the request comes from; what names a caller of an open gateway."""
+        address = client_address(peer, headers.get("x-forwarded-for"), self._trusted_proxies)
+        visit.exchange.client_address = address
+        return address or "local"
+
+    def _open_account(self, visit: Visit, caller: ApiKey) -> Account:
+        visit.account = account = self._book.open(caller, visit.account_id, visit.exchange)
+        return account
+
+    # -- Flask's hooks
+
     def _begin(self) -> None:
-        given = flask.request.headers.get("x-request-id", "")
-        is_sound = _REQUEST_ID.fullmatch(given) is not None
-        flask.g.request_id = given if is_sound else random_id("req_", 32)
-        # A client may send the same id again; that of an account never comes twice.
-        flask.g.account_id = f"{given}.{random_id('', 8)}" if is_sound else flask.g.request_id
-        flask.g.exchange = exchange = self._new_exchange()
-        rejected: GatewayError | None = flask.request.environ.get(REJECTED)
+        # Bound once: each look through Flask's proxies takes a microsecond.
+        request, g = flask.request, flask.g
+        rule = request.url_rule
+        endpoint = rule.rule if rule is not None else ""
+        visit = self.receive(request.headers, method=request.method, endpoint=endpoint)
+        g.visit, g.request_id = visit, visit.request_id
+        rejected: GatewayError | None = request.environ.get(REJECTED)
         if rejected is not None:
             raise rejected
-        is_open = flask.request.endpoint in PUBLIC or flask.request.blueprint == METRICS
-        if is_open or flask.request.method == "OPTIONS":
-            flask.g.caller = None
+        is_open = request.endpoint in PUBLIC or request.blueprint == METRICS
+        if is_open or request.method == "OPTIONS":
+            g.caller = None
             return
         if self._drain.is_draining:
             raise ShuttingDown("The gateway is shutting down; send this again.", retry_after_s=1)
-        if flask.request.routing_exception is not None:
-            flask.g.caller = None  # Nothing is there to protect: a 404 or 405 follows.
+        if request.routing_exception is not None:
+            g.caller = None  # Nothing is there to protect: a 404 or 405 follows.
             return
         if _is_admin():
-            flask.g.caller = self._administrator()
+            g.caller = self._administrator()
             return
-        exchange.client_address = client_address(self._trusted_proxies)
-        flask.g.caller = caller = self._client(exchange.client_address or "local")
-        self._open_account(caller, exchange)
-
-    def _client(self, address: str) -> ApiKey:
-        def authenticate(presented: str | None) -> ApiKey:
-            known = self._keys.authenticate(presented, fallback_id=address)
-            if known is not None:
-                return known
+        address = self._note_address(visit, request.headers, request.remote_addr)
+        caller = recognise(self._keys, request.headers, address)
+        if caller is None:
             # Only a key that was not seen within the last second costs a switch to the loop.
-            look_up = flask.current_app.ensure_sync(self._keys.look_up)
-            found: ApiKey = look_up(presented)
-            return found
-
-        return _authenticated(authenticate)
-
-    def _new_exchange(self) -> Exchange:
-        request = flask.request
-        rule = request.url_rule
-        return Exchange(
-            self._observers,
-            flask.g.request_id,
-            method=request.method,
-            endpoint=rule.rule if rule is not None else "",
-            traceparent=request.headers.get("traceparent"),
-            tracestate=request.headers.get("tracestate"),
-        )
-
-    def _open_account(self, caller: ApiKey, exchange: Exchange) -> None:
-        endpoint = flask.request.endpoint or ""
-        flask.g.account = account = self._book.open(caller, flask.g.account_id, exchange)
-        if endpoint not in METERED and self._book.limits_calls(caller):
+            find = flask.current_app.ensure_sync(look_up)
+            caller = find(self._keys, request.headers, address)
+        g.caller = caller
+        g.account = account = self._open_account(visit, caller)
+        if request.endpoint not in METERED and self._book.limits_calls(caller):
             flask.current_app.ensure_sync(account.admit_call)()
 
     def _administrator(self) -> ApiKey:
@@ -178,7 +197,12 @@ class Guard:
             raise PermissionDenied(
                 "Nobody may administrate this gateway: it has no admin key. Set ADMIN_KEY."
             )
-        return _authenticated(self._admin.authenticate)
+        headers = flask.request.headers
+        given = headers.get("x-api-key")
+        if given is not None:
+            with contextlib.suppress(AuthenticationFailed):
+                return self._admin.authenticate(given)
+        return self._admin.authenticate(bearer_token(headers.get("Authorization")))
 
     def _read_body(self) -> None:
         # On WSGI this is still the worker's thread: a slow body must not hold the loop.
@@ -198,41 +222,30 @@ class Guard:
             raise RequestEntityTooLarge
 
     def _close_account(self, _: BaseException | None) -> None:
-        """Settle what no stream settles; a request without a response is one whose client left."""
-        account: Account | None = flask.g.get("account")
-        status = flask.g.get("status", CLIENT_GONE)
-        if account is not None:
-            if not account.is_handed_over:
-                account.close(status)
-        elif "exchange" in flask.g:
-            flask.g.exchange.end(status)
+        visit: Visit | None = flask.g.get("visit")
+        if visit is not None:
+            visit.close()
 
     def _finish(self, response: flask.Response) -> flask.Response:
         headers = response.headers
-        exchange: Exchange = flask.g.exchange
-        exchange.note_finished()
-        flask.g.status = response.status_code
-        headers["x-request-id"] = flask.g.request_id
-        headers["openai-version"] = "2020-10-01"
-        headers["openai-processing-ms"] = str(int(exchange.total_s * 1000))
-        headers["X-Content-Type-Options"] = "nosniff"
-        account: Account | None = flask.g.get("account")
-        if account is not None:
-            for name, value in account.headers.items():
+        visit: Visit = flask.g.visit
+        is_http11 = flask.request.environ["SERVER_PROTOCOL"] == "HTTP/1.1"
+        ours = self.last_headers(visit, response.status_code, is_http11=is_http11)
+        for name, value in ours.items():
+            headers[name] = value
+        if visit.account is not None:
+            for name, value in visit.account.headers.items():
                 headers.setdefault(name, value)
-        if self._tells_timing:
-            headers.update(_timing(exchange))
         if _is_admin():
             # Pages of other origins have no business there, whatever CORS_ORIGINS lets them do.
             for name in [name for name, _ in headers if name.lower().startswith(_CORS)]:
                 del headers[name]
-        if self._drain.is_draining and flask.request.environ["SERVER_PROTOCOL"] == "HTTP/1.1":
-            headers["Connection"] = "close"
         return response
 
     def _tell(self, error: GatewayError) -> flask.Response:
-        if "exchange" in flask.g:
-            flask.g.exchange.error = error
+        visit: Visit | None = flask.g.get("visit")
+        if visit is not None:
+            visit.exchange.error = error
         for tell in self._error_formats:
             response = tell(error)
             if response is not None:
@@ -243,41 +256,20 @@ class Guard:
         return self._tell(_translated(error))
 
     def _on_bug(self, error: Exception) -> flask.Response:
-        logger.error("request %s failed", flask.g.get("request_id"), exc_info=error)
-        return self._tell(
-            InternalError(
-                "The gateway failed on this request; its log has the details under the request id "
-                f"{flask.g.get('request_id')}."
-            )
-        )
+        return self._tell(bug(error, flask.g.get("request_id")))
 
 
-def _timing(exchange: Exchange) -> dict[str, str]:
-    """Headers that say what took how long until the head of the response; none for one sent early.
-
-    Of a stream that is until its first content.
-    """
-    overhead_s, upstream_s = exchange.overhead_s, exchange.upstream_s
-    if overhead_s is None:
-        return {}
-    parts = [f"gateway;dur={overhead_s * 1000:.3f}"]
-    if upstream_s is not None:
-        parts.append(f"upstream;dur={upstream_s * 1000:.3f}")
-    return {"Server-Timing": ", ".join(parts), "x-one-api-overhead-ms": f"{overhead_s * 1000:.3f}"}
+def bug(error: Exception, request_id: str | None) -> InternalError:
+    """What the client is told of a bug of ours, which goes to the log."""
+    logger.error("request %s failed", request_id, exc_info=error)
+    return InternalError(
+        "The gateway failed on this request; its log has the details under the request id "
+        f"{request_id}."
+    )
 
 
 def _is_admin() -> bool:
     return flask.request.blueprint == ADMIN or flask.request.endpoint in OPERATORS
-
-
-def _authenticated(authenticate: Callable[[str | None], ApiKey]) -> ApiKey:
-    """The caller, by whichever of the two headers of OpenAI's and Anthropic's clients."""
-    headers = flask.request.headers
-    given = headers.get("x-api-key")
-    if given is not None:
-        with contextlib.suppress(AuthenticationFailed):
-            return authenticate(given)
-    return authenticate(bearer_token(headers.get("Authorization")))
 
 
 def _translated(error: HTTPException) -> GatewayError:

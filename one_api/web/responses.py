@@ -9,15 +9,25 @@ import flask
 import orjson
 
 from one_api.converter import PING, error_frame
+from one_api.delivery import CLIENT_GONE
 from one_api.errors import GatewayError, ShuttingDown
 from one_api.gateway import CompleteReply, StreamedReply
 from one_api.runtime import StreamingResponse, open_early
+from one_api.web.visit import Visit
 
 #: Key in the application's configuration: seconds of silence after which a stream gets a comment,
 #: so that no proxy cuts it.
 KEEP_ALIVE_S = "KEEP_ALIVE_S"
 
-_CUT_OFF = error_frame(
+JSON = "application/json"
+#: nginx buffers responses of upstreams unless told not to.
+STREAM_HEADERS: Mapping[str, str] = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
+
+CUT_OFF = error_frame(
     ShuttingDown("The gateway is shutting down and could not finish this reply; ask again.")
 )
 
@@ -27,7 +37,7 @@ def json_response(
 ) -> flask.Response:
     """`body` as JSON; bytes are taken to be JSON already."""
     data = body if isinstance(body, bytes) else orjson.dumps(body)
-    response = flask.Response(data, status=status, content_type="application/json")
+    response = flask.Response(data, status=status, content_type=JSON)
     response.headers.extend(headers or {})
     return response
 
@@ -55,7 +65,9 @@ def open_stream_early(head: StreamingResponse, delay_s: float) -> None:
         # The same headers that the real response will get (CORS, request id).
         flask.current_app.process_response(head)
         # What became of the request is not known yet: its client may leave before it is.
-        flask.g.pop("status", None)
+        visit: Visit | None = flask.g.get("visit")
+        if visit is not None:
+            visit.status = CLIENT_GONE
         open_early(flask.request.environ, delay_s, head)
 
 
@@ -63,12 +75,10 @@ def event_stream(chunks: Any) -> StreamingResponse:
     """A server-sent stream of `chunks`; without chunks, its head alone."""
     response = StreamingResponse(
         chunks,
-        content_type="text/event-stream; charset=utf-8",
+        content_type=STREAM_HEADERS["content-type"],
         keep_alive=PING,
         keep_alive_s=flask.current_app.config[KEEP_ALIVE_S],
-        cut_off=_CUT_OFF,
+        cut_off=CUT_OFF,
     )
-    response.headers["Cache-Control"] = "no-cache"
-    # nginx buffers responses of upstreams unless told not to.
-    response.headers["X-Accel-Buffering"] = "no"
+    response.headers.update(STREAM_HEADERS)
     return response

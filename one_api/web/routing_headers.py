@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import get_args
+from typing import Protocol, get_args
 
 import flask
 
@@ -27,6 +27,7 @@ DEPLOYMENT = "x-one-api-deployment"
 STRATEGY = "x-one-api-strategy"
 FALLBACKS = "x-one-api-fallbacks"
 ATTEMPTS = "x-one-api-max-attempts"
+_STEERING = (DEPLOYMENT, STRATEGY, FALLBACKS, ATTEMPTS)
 
 _MAX_TIMEOUT_S = 86_400.0
 _MAX_FALLBACKS = 8
@@ -35,49 +36,61 @@ _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s)?")
 _STRATEGIES: dict[str, StrategyName] = {name: name for name in get_args(StrategyName)}
 
 
+class Headers(Protocol):
+    """Request headers; names are asked for in lower case."""
+
+    def get(self, name: str, /) -> str | None:
+        """The value under `name`, None without."""
+
+
 def request_context(caller: ApiKey) -> RequestContext:
-    """What the headers of the current request ask for; called on the event loop.
+    """What the headers of Flask's current request ask for; as `routed`."""
+    context = RequestContext(request_id=flask.g.request_id, account=flask.g.get("account"))
+    most: int = flask.current_app.config[MAX_ATTEMPTS]
+    return routed(context, flask.request.headers, caller, max_attempts=most)
+
+
+def routed(
+    context: RequestContext, headers: Headers, caller: ApiKey, *, max_attempts: int
+) -> RequestContext:
+    """`context` with what `headers` ask for; called on the event loop.
 
     Raises: InvalidRequest and PermissionDenied, whose `param` is the header.
     """
-    context = RequestContext(request_id=flask.g.request_id, account=flask.g.get("account"))
-    cache_control = _header("Cache-Control")
+    cache_control = headers.get("cache-control")
     if cache_control is not None:
         context.cache_use = CacheUse.of(cache_control)
-    timeout = _header(TIMEOUT)
+    timeout = headers.get(TIMEOUT)
     if timeout is not None:
         context.deadline = asyncio.get_running_loop().time() + _seconds(timeout)
-    session = _header(SESSION)
+    session = headers.get(SESSION)
     if session is not None:
         context.affinity = _name(SESSION, session)
-    deployment = _steering(DEPLOYMENT, caller)
-    if deployment is not None:
-        context.deployment = _name(DEPLOYMENT, deployment)
-    strategy = _steering(STRATEGY, caller)
-    if strategy is not None:
-        context.strategy = _strategy(strategy)
-    fallbacks = _steering(FALLBACKS, caller)
-    if fallbacks is not None:
-        context.fallbacks = _models(fallbacks)
-    attempts = _steering(ATTEMPTS, caller)
-    if attempts is not None:
-        context.max_attempts = _attempts(attempts)
+    steering = {name: value for name in _STEERING if (value := headers.get(name)) is not None}
+    if steering:
+        _steer(context, steering, caller, max_attempts)
     return context
 
 
-def _header(name: str) -> str | None:
-    return flask.request.headers.get(name)
-
-
-def _steering(name: str, caller: ApiKey) -> str | None:
-    value = _header(name)
-    if value is not None and not caller.may_route:
-        raise PermissionDenied(
-            f"This API key may not choose deployments: leave '{name}' out, or have the operator "
-            "set ROUTING_HEADERS=true.",
-            param=name,
-        )
-    return value
+def _steer(
+    context: RequestContext, steering: dict[str, str], caller: ApiKey, max_attempts: int
+) -> None:
+    for name, value in steering.items():
+        if not caller.may_route:
+            raise PermissionDenied(
+                f"This API key may not choose deployments: leave '{name}' out, or have the "
+                "operator set ROUTING_HEADERS=true.",
+                param=name,
+            )
+        match name:
+            case "x-one-api-deployment":
+                context.deployment = _name(DEPLOYMENT, value)
+            case "x-one-api-strategy":
+                context.strategy = _strategy(value)
+            case "x-one-api-fallbacks":
+                context.fallbacks = _models(value)
+            case _:
+                context.max_attempts = _attempts(value, max_attempts)
 
 
 def _seconds(value: str) -> float:
@@ -109,8 +122,7 @@ def _models(value: str) -> tuple[str, ...]:
     return models
 
 
-def _attempts(value: str) -> int:
-    most: int = flask.current_app.config[MAX_ATTEMPTS]
+def _attempts(value: str, most: int) -> int:
     attempts = int(value) if re.fullmatch("[0-9]{1,3}", value) else 0
     if not 1 <= attempts <= most:
         raise _wrong(ATTEMPTS, f"a whole number from 1 to {most}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
-import flask
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,14 +14,12 @@ PROXY = "10.0.0.1"
 PRIVATE = ("10.0.0.0/8",)
 BOTH = ("10.0.0.0/8", "2001:db8:f::/48")
 
-app = flask.Flask(__name__)
-
 
 def told(peer: str | None, forwarded: list[str], trusted: tuple[str, ...]) -> str | None:
     """The address of a client whose connection is from `peer`."""
-    headers = [("X-Forwarded-For", value) for value in forwarded]
-    with app.test_request_context("/", headers=headers, environ_base={"REMOTE_ADDR": peer}):
-        return client_address([ip_network(network) for network in trusted])
+    # Of several headers of one name the runtimes make one, with commas.
+    header = ",".join(forwarded) if forwarded else None
+    return client_address(peer, header, [ip_network(network) for network in trusted])
 
 
 @pytest.mark.parametrize(
@@ -76,13 +73,6 @@ def test_client_address(
     peer: str | None, forwarded: list[str], trusted: tuple[str, ...], expected: str | None
 ) -> None:
     assert expected == told(peer, forwarded, trusted)
-
-
-@pytest.mark.parametrize("name", ["Forwarded", "X-Real-IP", "X-Client-IP", "CF-Connecting-IP"])
-def test_no_other_header_tells_an_address(name: str) -> None:
-    peer = {"REMOTE_ADDR": PROXY}
-    with app.test_request_context("/", headers=[(name, "6.6.6.6")], environ_base=peer):
-        assert PROXY == client_address([ip_network("10.0.0.0/8")])
 
 
 @given(
