@@ -22,6 +22,8 @@ BIN = Path(sys.executable).parent
 #: How long a server may take to answer, and to end when told to, in seconds.
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
+#: How long what was logged may take to be written, in seconds.
+LOG_TIMEOUT_S = 5.0
 
 
 def clean_environment(home: Path, variables: Mapping[str, str]) -> dict[str, str]:
@@ -101,6 +103,15 @@ class GatewayProcess:
     def log(self) -> str:
         """Everything it wrote so far."""
         return self._log_path.read_text(errors="replace")
+
+    def has_logged(self, text: str) -> bool:
+        """Whether it writes `text`; the log is written beside the requests, and may come later."""
+        deadline = time.monotonic() + LOG_TIMEOUT_S
+        while text not in self.log:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
 
     @property
     def pid(self) -> int:

@@ -165,7 +165,7 @@ def test_adapters_that_cannot_be_loaded_harm_nobody(plugged_gateway: GatewayProc
 
 
 def test_the_reason_is_in_the_log(plugged_gateway: GatewayProcess) -> None:
-    assert "adapter raises: failed: its import raised RuntimeError" in plugged_gateway.log
+    assert plugged_gateway.has_logged("adapter raises: failed: its import raised RuntimeError")
 
 
 @pytest.mark.parametrize("server", ["granian", "gunicorn"])
@@ -232,7 +232,7 @@ def test_an_adapter_that_raises_while_answering_is_a_502(
     answer = say(unsound_gateway, "faulty", stream=stream)
     assert (502, "upstream_error") == (answer.status, answer.error["code"])
     assert "inner detail" not in answer.body.decode()
-    assert "ZeroDivisionError: an inner detail" in unsound_gateway.log
+    assert unsound_gateway.has_logged("ZeroDivisionError: an inner detail")
 
 
 def test_an_adapter_that_raises_midway_is_told_inside_the_stream(

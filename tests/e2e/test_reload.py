@@ -166,7 +166,7 @@ def test_wrong_file_changes_nothing(
     wait_for_log(gateway, "nothing is reloaded: ")
     told = exchange(f"{gateway.url}/admin/reload", b"", key=ADMIN_KEY)
 
-    assert f"{file.path}:2: upstreams[0].weight" in gateway.log
+    assert gateway.has_logged(f"{file.path}:2: upstreams[0].weight")
     assert 400 == told.status
     assert f"{file.path}:2: upstreams[0].weight" in told.error["message"]
     assert 200 == ask(gateway, "old-model").status
