@@ -38,7 +38,8 @@ from one_api.probing import Prober
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
 from one_api.runtime import Drain, GatewayFlask, UploadPolicy
-from one_api.runtime.asgi import ASGIBridge, BodyLimits
+from one_api.runtime.asgi import ASGIBridge
+from one_api.runtime.body import BodyLimits
 from one_api.services import GatewayServices, Storage
 from one_api.settings import Settings
 from one_api.telemetry import Telemetry, without_secrets

@@ -86,7 +86,8 @@ class GatewayFlask(flask.Flask):
         #: The short way, under ASGI; none, unless the composition root builds one.
         self.express: Express | None = None
         self._loop_thread = LoopThread(services)
-        self._started_on: asyncio.AbstractEventLoop | None = None
+        #: The event loop that the services have started on.
+        self.started_on: asyncio.AbstractEventLoop | None = None
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[None]] = set()
         #: The process that passes SIGHUP on to this one and its siblings, where there are any.
@@ -98,21 +99,21 @@ class GatewayFlask(flask.Flask):
         Raises: RuntimeError when they already run on another one.
         """
         loop = asyncio.get_running_loop()
-        if self._started_on is loop:
+        if self.started_on is loop:
             return
-        if self._started_on is not None:
+        if self.started_on is not None:
             raise RuntimeError("this application is already served by another event loop")
-        self._started_on = loop
+        self.started_on = loop
         try:
             await self.services.start()
         except BaseException:
-            self._started_on = None
+            self.started_on = None
             raise
 
     async def stop(self) -> None:
         """Stop the services; `start` may follow."""
-        if self._started_on is not None:
-            self._started_on = None
+        if self.started_on is not None:
+            self.started_on = None
             await self.services.stop()
 
     async def reload(self) -> list[str]:

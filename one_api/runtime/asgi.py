@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 import flask
 import orjson
 from greenlet import getcurrent
 
-from one_api.errors import GatewayError, RequestTimedOut, RequestTooLarge
+from one_api.errors import GatewayError
 from one_api.errors import ShuttingDown as ShuttingDownError
 from one_api.runtime.application import DispatchGreenlet, GatewayFlask
 from one_api.runtime.batches import send_batches
+from one_api.runtime.body import BodyLimits, ClientLeftError, declared_length, read_body
 from one_api.runtime.environ import Scope, environ_headers, environ_of
 from one_api.runtime.express import Outgoing
 from one_api.runtime.streaming import OPENER, StreamingResponse
@@ -39,18 +39,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 #: Key in the WSGI environment for an error found before Flask saw the request.
 REJECTED = "one_api.runtime.rejected"
-
-
-class _ClientLeftError(Exception):
-    """The client closed its connection before its request was complete."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BodyLimits:
-    """What a request body may cost: bytes, and seconds until it is complete."""
-
-    max_bytes: int = 32 * 1024 * 1024
-    deadline_s: float = 30.0
+#: How long a request runs before anybody looks whether its client has left, in seconds.
+_WATCH_AFTER_S = 0.02
 
 
 class ASGIBridge:
@@ -87,47 +77,57 @@ class ASGIBridge:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self.app
-        await app.start()
+        exchange = _Exchange(scope, send, app)
+        if app.started_on is not exchange.loop:
+            await app.start()
         express = app.express
         inbound = express.take(scope) if express is not None else None
         if express is None or inbound is None:
-            await self._serve_through_flask(scope, receive, send)
+            await self._serve_through_flask(exchange, scope, receive)
             return
-        exchange = _Exchange(scope, send, app, None)
         try:
-            inbound.body = await self._read_body(scope, receive)
-        except _ClientLeftError:
+            inbound.body = await read_body(scope, receive, self._limits)
+        except ClientLeftError:
             return
         except GatewayError as exc:
-            environ = environ_of(scope, environ_headers(scope["headers"]), b"")
-            environ.update({OPENER: exchange, REJECTED: exc})
-            await exchange.run(exchange.dispatch(environ), receive, is_body_read=False)
+            await self._reject(exc, exchange, scope, receive)
             return
-        await exchange.run(express.respond(inbound, exchange), receive, is_body_read=True)
+        exchange.watch_soon(receive)
+        await exchange.run(express.respond(inbound, exchange))
 
-    async def _serve_through_flask(self, scope: Scope, receive: Receive, send: Send) -> None:
-        rejected: GatewayError | None = None
-        headers: dict[str, str] = {}
-        body = b""
-        upload: ReceivedUpload | None = None
+    async def _serve_through_flask(
+        self, exchange: _Exchange, scope: Scope, receive: Receive
+    ) -> None:
         try:
             headers = environ_headers(scope["headers"])
             upload = self._upload(scope, headers)
-            if upload is None:
-                body = await self._read_body(scope, receive)
+            body = b"" if upload is not None else await read_body(scope, receive, self._limits)
         except GatewayError as exc:
-            rejected = exc
-        except _ClientLeftError:
+            await self._reject(exc, exchange, scope, receive)
             return
-        exchange = _Exchange(scope, send, self.app, upload)
+        except ClientLeftError:
+            return
         environ = environ_of(scope, headers, body)
         environ[OPENER] = exchange
         if upload is not None:
             environ[UPLOAD] = upload
             environ["CONTENT_LENGTH"] = headers.get("CONTENT_LENGTH", "")
-        if rejected is not None:
-            environ[REJECTED] = rejected
-        await exchange.run(exchange.dispatch(environ), receive, is_body_read=rejected is None)
+            exchange.watch(receive, upload)
+        else:
+            exchange.watch_soon(receive)
+        await exchange.run(exchange.dispatch(environ))
+
+    async def _reject(
+        self, error: GatewayError, exchange: _Exchange, scope: Scope, receive: Receive
+    ) -> None:
+        """Have Flask tell `error`, which was found before it could see the request."""
+        try:
+            headers = environ_headers(scope["headers"])
+        except GatewayError:
+            headers = {}
+        environ = environ_of(scope, headers, b"")
+        environ.update({OPENER: exchange, REJECTED: error})
+        await exchange.run(exchange.dispatch(environ))
 
     def _upload(self, scope: Scope, headers: dict[str, str]) -> ReceivedUpload | None:
         """The body as an upload, where the endpoint takes it piece by piece.
@@ -137,71 +137,59 @@ class ASGIBridge:
         content_type = headers.get("CONTENT_TYPE", "")
         if not self.app.takes_upload(scope["path"], scope["method"], content_type):
             return None
-        if _declared_length(scope["headers"]) > self.app.uploads.max_bytes:
+        if declared_length(scope["headers"]) > self.app.uploads.max_bytes:
             raise self.app.uploads.too_large()
         return ReceivedUpload(self.app.uploads)
-
-    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole request body.
-
-        Raises: RequestTooLarge, RequestTimedOut, _ClientLeftError.
-        """
-        limit = self._limits.max_bytes
-        if _declared_length(scope["headers"]) > limit:
-            raise _too_large(limit)
-        pieces: list[bytes] = []
-        size, is_more = 0, True
-        try:
-            async with asyncio.timeout(self._limits.deadline_s):
-                while is_more:
-                    message = await self._receive_body(receive)
-                    pieces.append(message.get("body", b""))
-                    size += len(pieces[-1])
-                    is_more = message.get("more_body", False)
-                    if size > limit:
-                        raise _too_large(limit)
-        except TimeoutError as exc:
-            raise RequestTimedOut(
-                f"The request body was not complete after {self._limits.deadline_s:g} s."
-            ) from exc
-        return b"".join(pieces)
-
-    async def _receive_body(self, receive: Receive) -> Message:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientLeftError
-        return message
 
 
 class _Exchange:
     """One request and its response."""
 
-    def __init__(
-        self, scope: Scope, send: Send, app: GatewayFlask, upload: ReceivedUpload | None
-    ) -> None:
+    def __init__(self, scope: Scope, send: Send, app: GatewayFlask) -> None:
         self._scope = scope
         self._send = send
         self._app = app
-        self._upload = upload
-        self._loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
+        self.loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self.loop)
         assert task is not None, "ASGI servers run applications in tasks"  # noqa: S101
         self._task: asyncio.Task[Any] = task
         self._has_client_left = False
         self._is_started = False
         self._is_ended = False
         self._error_prefix = b""
-        self._sent_at = self._loop.time()
+        self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._beats: set[asyncio.Task[None]] = set()
 
-    async def run(
-        self, responding: Awaitable[Outgoing], receive: Receive, *, is_body_read: bool
-    ) -> None:
+    # -- the request
+
+    def watch_soon(self, receive: Receive) -> None:
+        """Cancel the request when the client leaves, unless it is answered at once.
+
+        The server remembers who left until it is asked: a task that asks is left to requests that
+        take longer than a local cache.
+        """
+        self._watcher = self.loop.call_later(_WATCH_AFTER_S, self.watch, receive)
+
+    def watch(self, receive: Receive, upload: ReceivedUpload | None = None) -> None:
+        """Cancel the request when the client leaves; hand what comes until then to `upload`."""
+        self._watcher = self.loop.create_task(self._watch(receive, upload))
+
+    async def _watch(self, receive: Receive, upload: ReceivedUpload | None) -> None:
+        while (message := await receive())["type"] != "http.disconnect":
+            if upload is not None:
+                await upload.put(message)
+        if not self._is_ended:
+            self._has_client_left = True
+            self._task.cancel()
+
+    # -- the response
+
+    async def run(self, responding: Awaitable[Outgoing]) -> None:
         """Send what comes of `responding`, or tell why nothing does."""
         drain = self._app.drain
         drain.enter(self._task)
-        watcher = self._loop.create_task(self._watch(receive)) if is_body_read else None
         try:
             await self._send_response(await responding)
         except asyncio.CancelledError:
@@ -215,21 +203,9 @@ class _Exchange:
         finally:
             self._is_ended = True
             self._stop_beating()
-            if watcher is not None:
-                watcher.cancel()
+            if self._watcher is not None:
+                self._watcher.cancel()
             drain.leave(self._task)
-
-    async def _watch(self, receive: Receive) -> None:
-        """Cancel the request when the client leaves, before or after the first byte.
-
-        Whatever comes of an upload until then is handed to its reader.
-        """
-        while (message := await receive())["type"] != "http.disconnect":
-            if self._upload is not None:
-                await self._upload.put(message)
-        if not self._is_ended:
-            self._has_client_left = True
-            self._task.cancel()
 
     async def dispatch(self, environ: dict[str, Any]) -> Outgoing:
         """The response of the Flask application."""
@@ -284,7 +260,7 @@ class _Exchange:
 
     async def _start(self, response: Outgoing) -> None:
         self._is_started = True
-        self._sent_at = self._loop.time()
+        self._sent_at = self.loop.time()
         await self._send(
             {
                 "type": "http.response.start",
@@ -296,7 +272,8 @@ class _Exchange:
     async def _end(self, body: bytes) -> None:
         self._is_ended = True
         self._stop_beating()
-        await self._settle()
+        if self._beats:
+            await self._settle()
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _settle(self) -> None:
@@ -309,7 +286,7 @@ class _Exchange:
 
     def open_after(self, delay_s: float, head: StreamingResponse | Callable[[], Outgoing]) -> None:
         """Send `head` and keep-alives unless there is a response in `delay_s`."""
-        self._timer = self._loop.call_later(delay_s, self._open, head)
+        self._timer = self.loop.call_later(delay_s, self._open, head)
 
     def _open(self, head: StreamingResponse | Callable[[], Outgoing]) -> None:
         if not self._is_started and not self._is_ended:
@@ -326,17 +303,17 @@ class _Exchange:
     def _beat_every(self, response: Outgoing) -> None:
         self._stop_beating()
         if response.keep_alive:
-            self._timer = self._loop.call_later(response.keep_alive_s, self._beat, response)
+            self._timer = self.loop.call_later(response.keep_alive_s, self._beat, response)
 
     def _beat(self, response: Outgoing) -> None:
         if self._is_ended:
             return
-        silent_s = self._loop.time() - self._sent_at
+        silent_s = self.loop.time() - self._sent_at
         wait_s = response.keep_alive_s - silent_s
         if wait_s <= 0:
             self._spawn(self._send_piece(response.keep_alive))
             wait_s = response.keep_alive_s
-        self._timer = self._loop.call_later(wait_s, self._beat, response)
+        self._timer = self.loop.call_later(wait_s, self._beat, response)
 
     def _stop_beating(self) -> None:
         if self._timer is not None:
@@ -344,17 +321,13 @@ class _Exchange:
             self._timer = None
 
     def _spawn(self, work: Any) -> None:
-        task = self._loop.create_task(work)
+        task = self.loop.create_task(work)
         self._beats.add(task)
         task.add_done_callback(self._beats.discard)
 
     async def _send_piece(self, data: bytes) -> None:
-        self._sent_at = self._loop.time()
+        self._sent_at = self.loop.time()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-
-def _too_large(limit: int) -> RequestTooLarge:
-    return RequestTooLarge(f"The request body is over the limit of {limit} bytes.")
 
 
 def _cut_error() -> ShuttingDownError:
@@ -380,10 +353,3 @@ def _outgoing(response: flask.Response) -> Outgoing:
     response.close()
     response.headers.pop("Content-Length", None)
     return Outgoing(response.status_code, response.headers, body)
-
-
-def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0

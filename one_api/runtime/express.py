@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from one_api.runtime.streaming import ERROR_PREFIX
@@ -42,15 +43,18 @@ class Outgoing:
         chunks: AsyncGenerator[bytes, None] | None = None,
     ) -> None:
         self.status = status
-        self.headers = [
-            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
-        ]
+        self.headers = [(_in_bytes(name), value.encode("latin-1")) for name, value in headers]
         self.body = body
         self.chunks = chunks
         self.keep_alive = b""
         self.keep_alive_s = 15.0
         self.cut_off = b""
         self.error_prefix = ERROR_PREFIX
+
+
+@lru_cache(maxsize=512)
+def _in_bytes(name: str) -> bytes:
+    return name.lower().encode("latin-1")
 
 
 @dataclass(slots=True)

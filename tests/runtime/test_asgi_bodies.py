@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from one_api.runtime import GatewayFlask
-from one_api.runtime.asgi import ASGIBridge, BodyLimits
+from one_api.runtime.asgi import ASGIBridge
+from one_api.runtime.body import BodyLimits
 from tests.runtime.apps import new_app
 from tests.runtime.line import HOST, Line, served
 

@@ -16,7 +16,8 @@ from one_api.events import Start, TextDelta
 from one_api.observe import Exchange
 from one_api.registry import ModelRegistry
 from one_api.runtime import GatewayFlask
-from one_api.runtime.asgi import ASGIBridge, BodyLimits
+from one_api.runtime.asgi import ASGIBridge
+from one_api.runtime.body import BodyLimits
 from one_api.runtime.express import Express, Inbound, Opener, Outgoing, Scope
 from tests.adapters_in_test import HELLO, ScriptedAdapter, forever, registry_of
 from tests.runtime.line import Line
