@@ -37,7 +37,7 @@ from one_api.policy.prices import PriceTable
 from one_api.probing import Prober
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
-from one_api.runtime import Drain, GatewayFlask, UploadPolicy
+from one_api.runtime import Admission, Drain, GatewayFlask, UploadPolicy
 from one_api.runtime.asgi import ASGIBridge
 from one_api.runtime.body import BodyLimits
 from one_api.services import GatewayServices, Storage
@@ -176,13 +176,12 @@ def _account_book(settings: Settings) -> AccountBook:
         per_key=NO_KEY_LIMITS if per_key == NO_KEY_LIMITS else per_key,
         overall=NO_KEY_LIMITS if overall == NO_KEY_LIMITS else overall,
     )
-    keeps_bodies = settings.request_log == "full"
     return AccountBook(
         counters,
         None,
         PriceTable.load(settings.prices_file),
         limits,
-        max_body_chars=settings.request_log_body_bytes if keeps_bodies else 0,
+        max_body_chars=settings.request_log_body_bytes if settings.request_log == "full" else 0,
         is_logging=settings.request_log != "off",
     )
 
@@ -304,6 +303,8 @@ def _configure(app: GatewayFlask, settings: Settings) -> None:
         max_bytes=settings.max_upload_bytes,
         idle_s=settings.body_timeout_s,
     )
+    watching = ("/health", "/metrics", "/admin", f"{settings.api_prefix}/metrics")
+    app.admission = Admission(settings.max_requests_in_flight, watching)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config[KEEP_ALIVE_S] = settings.keep_alive_s
     app.config[MAX_ATTEMPTS] = settings.max_attempts

@@ -50,6 +50,7 @@ WIRE = {
     "StorageUnavailable": (503, "service_unavailable_error", "storage_unavailable", False),
     "InternalError": (500, "server_error", "internal_error", False),
     "NoDeploymentAvailable": (503, "service_unavailable_error", "no_deployment_available", True),
+    "Overloaded": (503, "service_unavailable_error", "gateway_overloaded", False),
     "ShuttingDown": (503, "service_unavailable_error", "server_is_shutting_down", False),
     "UpstreamError": (502, "server_error", "upstream_error", True),
     "UpstreamTimeout": (504, "server_error", "timeout", True),
@@ -67,6 +68,7 @@ WIRE = {
 #: Headers that errors bring along whatever happened.
 OWN_HEADERS = {
     "BudgetExceeded": {"x-should-retry": "false"},
+    "Overloaded": {"Retry-After": "1"},
     "UpstreamOverloaded": {"Retry-After": "1"},
 }
 

@@ -5,6 +5,7 @@ Nothing above this package knows which. Views are `async def` and may return a `
 
 from __future__ import annotations
 
+from one_api.runtime.admission import Admission
 from one_api.runtime.application import GatewayFlask, Services
 from one_api.runtime.drain import Drain
 from one_api.runtime.streaming import StreamingResponse, open_early
@@ -12,6 +13,7 @@ from one_api.runtime.uploads import UPLOAD, SpooledUpload, Upload, UploadPolicy
 
 __all__ = [
     "UPLOAD",
+    "Admission",
     "Drain",
     "GatewayFlask",
     "Services",

@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter, RequestRedirect
 
 from one_api.errors import ConfigurationError
+from one_api.runtime.admission import Admission
 from one_api.runtime.drain import Drain
 from one_api.runtime.express import Express
 from one_api.runtime.loop_thread import LoopThread
@@ -83,6 +84,8 @@ class GatewayFlask(flask.Flask):
         self.drain = drain
         #: Which bodies are taken piece by piece; none, unless the composition root says so.
         self.uploads = UploadPolicy()
+        #: How many requests are let in at once, under ASGI; any, unless the root says so.
+        self.admission = Admission()
         #: The short way, under ASGI; none, unless the composition root builds one.
         self.express: Express | None = None
         self._loop_thread = LoopThread(services)

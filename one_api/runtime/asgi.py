@@ -80,6 +80,10 @@ class ASGIBridge:
         exchange = _Exchange(scope, send, app)
         if app.started_on is not exchange.loop:
             await app.start()
+        refusal = app.admission.refusal(app.drain.running, scope["path"])
+        if refusal is not None:
+            await exchange.run(_told(refusal))
+            return
         express = app.express
         inbound = express.take(scope) if express is not None else None
         if express is None or inbound is None:
@@ -335,6 +339,10 @@ def _cut_error() -> ShuttingDownError:
         "The gateway is shutting down and could not finish this request; send it again.",
         retry_after_s=1,
     )
+
+
+async def _told(error: GatewayError) -> Outgoing:
+    return _error_response(error)
 
 
 def _error_response(error: GatewayError) -> Outgoing:

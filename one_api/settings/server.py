@@ -32,6 +32,10 @@ class ServerSection(Section):
     body_timeout_s: Annotated[
         float, Field(description="Seconds until a request body must be complete.", gt=0)
     ] = 30
+    max_requests_in_flight: Annotated[
+        int,
+        Field(description="Requests that a process serves at once; more get a 503.", ge=1),
+    ] = 8_192
     drain_timeout_s: Annotated[
         float, Field(description="Seconds running requests get to end on SIGTERM.", ge=0)
     ] = 30
