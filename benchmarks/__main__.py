@@ -57,7 +57,7 @@ def _measure_common(players: list[Player], effort: Effort, results: Results) -> 
 
 def _measure_ours(stage: Stage, players: list[Player], effort: Effort, results: Results) -> None:
     ours = next(player for player in players if player.name == OURS)
-    _attempt("overload", results, lambda: scenarios.measure_overload(ours, effort, results))
+    _attempt("overload", results, lambda: scenarios.measure_overload(stage, effort, results))
     _attempt("workers", results, lambda: scenarios.measure_workers(stage, effort, results))
     _attempt("soak", results, lambda: scenarios.measure_soak(ours, effort, results))
 

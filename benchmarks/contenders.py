@@ -129,6 +129,10 @@ class OneApi(Contender):
 
     name = "one_api"
 
+    def __init__(self, **settings: str) -> None:
+        """With `settings` beside those of every measurement."""
+        self._settings = settings
+
     @override
     def install(self) -> None:
         """It is what this environment is for."""
@@ -186,4 +190,5 @@ class OneApi(Contender):
             "METRICS_TOKEN": _METRICS_TOKEN,
             # Several processes would need Redis to count together.
             **(limits if site.workers == 1 else {}),
+            **self._settings,
         }

@@ -28,8 +28,8 @@ _LENGTH: Final = b"content-length:"
 class RatePlan:
     """What to do; `request` is all of an HTTP request, `per_s` how often it is sent.
 
-    At most `connections` wait for replies at a time: what is due beyond that is not sent, and
-    counts as unsent.
+    At most `connections` wait for replies at a time, or until they may come again: what is due
+    beyond that is not sent, and counts as unsent.
     """
 
     host: str
@@ -106,8 +106,12 @@ class _Connection(asyncio.Protocol):
         record.latencies_ms[is_good].append((time.perf_counter() - self._asked_at) * 1e3)
         record.counts["with_retry_after"] += not is_good and b"\nretry-after:" in head
         self._asked_at = None
-        if b"\nconnection: close" not in head:
+        if b"\nconnection: close" in head:
+            return
+        if is_good:
             record.idle.append(self)
+        else:
+            asyncio.get_running_loop().call_later(_wait_s(head), record.idle.append, self)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -116,6 +120,12 @@ class _Connection(asyncio.Protocol):
         self._asked_at = None
         if self in record.idle:
             record.idle.remove(self)
+
+
+def _wait_s(head: bytes) -> float:
+    """How long a client waits before it asks again: as long as it was told."""
+    _, is_told, rest = head.partition(b"\nretry-after:")
+    return float(rest.partition(b"\r\n")[0]) if is_told else 0.0
 
 
 async def load(plan: RatePlan) -> RateOutcome:
