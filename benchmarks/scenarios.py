@@ -21,8 +21,8 @@ _CONNECTIONS: Final = 32
 _LEAST_REPLIES: Final = 30
 #: Of a rate that is a share of the most a contender does.
 _HALF, _OVERLOAD = 0.5, 3.0
-#: The bound on requests in flight while there are too many; half of the clients are over it.
-_IN_FLIGHT: Final = 1_000
+#: The bound on requests in flight while there are too many, and how many clients there are.
+_IN_FLIGHT, _CLIENTS = 200, 1_000
 _KIB, _MB = 1024, 1_000_000
 
 
@@ -172,7 +172,7 @@ def measure_overload(stage: Stage, effort: Effort, results: Results) -> None:
         most = player.throughput(Work.CHAT, connections=_CONNECTIONS, duration_s=duration_s)
         most_per_s = most.per_s
         outcome = player.at_rate(
-            per_s=most_per_s * _OVERLOAD, duration_s=duration_s, connections=2 * _IN_FLIGHT
+            per_s=most_per_s * _OVERLOAD, duration_s=duration_s, connections=_CLIENTS
         )
     results.note(
         OURS,

@@ -25,13 +25,15 @@ class Admission:
     def __init__(self, max_in_flight: int = 0, exempt: tuple[str, ...] = ()) -> None:
         self._max = max_in_flight
         self._exempt = exempt
+        #: Requests that were let in and have not ended; counted by whoever lets them in.
+        self.in_flight = 0
         self.turned_away = 0
         self._told = 0
         self._told_at_s = -_TELL_EVERY_S
 
-    def refusal(self, in_flight: int, path: str) -> Overloaded | None:
+    def refusal(self, path: str) -> Overloaded | None:
         """Why one more request, for `path`, is not let in; None where it is."""
-        if in_flight < self._max or not self._max or path.startswith(self._exempt):
+        if self.in_flight < self._max or not self._max or path.startswith(self._exempt):
             return None
         self.turned_away += 1
         self._tell(time.monotonic())

@@ -80,14 +80,22 @@ class ASGIBridge:
         exchange = _Exchange(scope, send, app)
         if app.started_on is not exchange.loop:
             await app.start()
-        refusal = app.admission.refusal(app.drain.running, scope["path"])
+        admission = app.admission
+        refusal = admission.refusal(scope["path"])
         if refusal is not None:
             await exchange.run(_told(refusal))
             return
-        express = app.express
+        admission.in_flight += 1
+        try:
+            await self._answer(exchange, scope, receive)
+        finally:
+            admission.in_flight -= 1
+
+    async def _answer(self, exchange: _Exchange, scope: Scope, receive: Receive) -> None:
+        express = self.app.express
         inbound = express.take(scope) if express is not None else None
         if express is None or inbound is None:
-            await self._serve_through_flask(exchange, scope, receive)
+            await self._answer_through_flask(exchange, scope, receive)
             return
         try:
             inbound.body = await read_body(scope, receive, self._limits)
@@ -99,7 +107,7 @@ class ASGIBridge:
         exchange.watch_soon(receive)
         await exchange.run(express.respond(inbound, exchange))
 
-    async def _serve_through_flask(
+    async def _answer_through_flask(
         self, exchange: _Exchange, scope: Scope, receive: Receive
     ) -> None:
         try:

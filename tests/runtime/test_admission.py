@@ -40,8 +40,8 @@ def bridge(gate: asyncio.Event) -> ASGIBridge:
 
 async def begun(bridge: ASGIBridge, count: int) -> list[Line]:
     lines = [Line(bridge, "/wait", method="POST", body=b"%d" % n) for n in range(count)]
-    while bridge.app.drain.running < count:
-        await asyncio.sleep(0)  # noqa: ASYNC110 - nobody tells when a request is let in
+    while bridge.app.drain.running < count:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
     return lines
 
 
@@ -60,6 +60,16 @@ async def test_more_than_the_bound_is_refused_unread(
     assert 1 == bridge.app.admission.turned_away
     gate.set()
     assert [b"0", b"1"] == [(await line.until_served()).body for line in lines]
+
+
+async def test_those_whose_bodies_are_awaited_count(bridge: ASGIBridge) -> None:
+    lines = [Line(bridge, "/wait", method="POST", body=None) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert 503 == (await served(bridge, "/wait", method="POST")).status
+    for line in lines:
+        line.leave()
+        await line.until_served()
+    assert 0 == bridge.app.admission.in_flight
 
 
 async def test_there_is_room_again_once_one_has_ended(
@@ -84,12 +94,15 @@ async def test_whoever_watches_is_let_in(bridge: ASGIBridge, gate: asyncio.Event
 
 def test_the_log_tells_of_many_at_once(caplog: pytest.LogCaptureFixture) -> None:
     admission = Admission(1)
+    admission.in_flight = 1
     with caplog.at_level(logging.WARNING):
         for _ in range(100):
-            assert admission.refusal(1, "/v1/chat/completions") is not None
+            assert admission.refusal("/v1/chat/completions") is not None
     assert 1 == len(caplog.records)
     assert 100 == admission.turned_away
 
 
 def test_without_a_bound_all_are_let_in() -> None:
-    assert Admission().refusal(10**6, "/v1/chat/completions") is None
+    admission = Admission()
+    admission.in_flight = 10**6
+    assert admission.refusal("/v1/chat/completions") is None
