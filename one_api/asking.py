@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from types import AsyncGeneratorType
 from typing import TYPE_CHECKING
 
 from one_api.adapter.base import Call
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from one_api.converter import ReplyForm
     from one_api.deployment import Deployment
     from one_api.events import Event
-    from one_api.registry import ModelRegistry
+    from one_api.registry import Lease, ModelRegistry
     from one_api.routing import Trial
     from one_api.schemas.chat import ChatCompletionRequest
     from one_api.tokens import TokenCounter
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: How long a provider may take to count, in seconds: the client can be told an estimate.
 _COUNT_TIMEOUT_S = 10.0
+#: What is closed when it is done with; the usual kind first: only the other one asks an ABC.
+_GENERATORS = (AsyncGeneratorType, AsyncGenerator)
 
 
 class Asking:
@@ -53,19 +56,18 @@ class Asking:
         )
 
     async def events(
-        self, ask: Callable[[], AsyncIterator[Event]], deployment: Deployment
+        self, ask: Callable[[], AsyncIterator[Event]], lease: Lease, deployment: Deployment
     ) -> AsyncGenerator[Event, None]:
         """The adapter's events; what it raises besides GatewayErrors becomes an UpstreamError."""
         try:
-            with self._registry.lease(deployment):
+            with lease:
                 events = ask()
-                if isinstance(events, AsyncGenerator):
-                    async with aclosing(events):
-                        async for event in events:
-                            yield event
-                else:
+                try:
                     async for event in events:
                         yield event
+                finally:
+                    if isinstance(events, _GENERATORS):
+                        await events.aclose()
         except GatewayError:
             raise
         except Exception as exc:
@@ -109,9 +111,10 @@ class Asking:
     ) -> AsyncGenerator[Event, None] | None:
         """The events of the first of `others` that may be asked to go on from `text`."""
         router, context = self._failover.router, attempt.context
-        while others and self._failover.has_attempts_left(context):
+        while others and self._failover.attempts_left(context) > 0:
             deployment = others.pop(0)
-            with self._registry.lease(deployment) as adapter:
+            lease = self._registry.lease(deployment)
+            with lease as adapter:
                 if not adapter.continues(deployment.upstream_model):
                     continue
                 if not router.retry_budget.try_retry():
@@ -121,23 +124,24 @@ class Asking:
                     router.retry_budget.end_retry()
                     continue
                 context.attempts.append(AttemptRecord(deployment=deployment.name))
-                facts = context.ask(deployment)
+                exchange = context.exchange
+                facts = exchange.ask(deployment) if exchange is not None else None
                 timeouts = router.timeouts(deployment, has_other=False)
                 part = replace(
                     attempt, deployment=deployment, timeouts=timeouts, trial=trial, facts=facts
                 )
                 going_on = continued_request(request, text)
                 ask = partial(adapter.generate_completion, going_on, self.call(part))
-                told = read_relayed(self.events(ask, deployment), form, is_stream=True)
+                told = read_relayed(self.events(ask, lease, deployment), form, is_stream=True)
                 return _watched(told, trial, at_end=router.retry_budget.end_retry)
         return None
 
 
 def may_continue(request: ChatCompletionRequest, attempt: Attempt) -> bool:
     """Whether the operator wants a broken stream gone on with, and there is who could."""
-    is_one_stream = request.wants_stream and (request.n or 1) == 1
-    group = attempt.deployment.group
-    return is_one_stream and bool(attempt.others) and group.after_commit == "continue"
+    if not attempt.others or attempt.deployment.group.after_commit != "continue":
+        return False
+    return request.wants_stream and (request.n or 1) == 1
 
 
 async def count_prompt(

@@ -95,8 +95,8 @@ class Deployment:
     context_window: int | None = None
     is_guess: bool = False
     on_hang_up: OnHangUp = "cancel"
+    #: How logs and headers call this deployment.
+    name: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def name(self) -> str:
-        """How logs and headers call this deployment."""
-        return f"{self.adapter}/{self.upstream_model}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.adapter}/{self.upstream_model}")

@@ -10,15 +10,14 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from random import Random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from one_api.adapter.callers import caller_name
 from one_api.deployment import Deployment, StrategyName, Timeouts
 from one_api.errors import GatewayError, InvalidRequest, UpstreamTimeout
 from one_api.registry import ModelRegistry, model_not_found
-from one_api.routing import Plan, Router, Trial
+from one_api.routing import Router, Trial
 
 if TYPE_CHECKING:
     from one_api.events import Usage
@@ -37,8 +36,7 @@ _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 2.0
 _LEAST_S = 0.05
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRecord:
+class AttemptRecord(NamedTuple):
     """What came of one attempt: `error` is its code, None where it committed."""
 
     deployment: str
@@ -71,10 +69,6 @@ class RequestContext:
         """Where the facts of the request are kept, if anywhere."""
         return self.account.exchange if self.account is not None else None
 
-    def ask(self, deployment: Deployment) -> AttemptFacts | None:
-        """Note that `deployment` is asked now."""
-        return self.exchange.ask(deployment) if self.exchange is not None else None
-
     @property
     def caller(self) -> str:
         """Who asks, as adapters are told: the same name for the same API key, and only that."""
@@ -103,13 +97,13 @@ class Attempt:
     def note_first_content(self) -> None:
         """A stream's first content has come."""
         self.trial.note_first_content()
-        if self.context.exchange is not None:
-            self.context.exchange.note_first_content()
+        if self.context.account is not None:
+            self.context.account.exchange.note_first_content()
 
     def note_answered(self) -> None:
         """All of an answer that is no stream has come."""
-        if self.context.exchange is not None:
-            self.context.exchange.note_answered()
+        if self.context.account is not None:
+            self.context.account.exchange.note_answered()
 
     def succeed(self, usage: Usage | None) -> None:
         """The reply is complete, and used this much."""
@@ -126,8 +120,7 @@ class Attempt:
             self.trial.fail(error)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(NamedTuple):
     """What a request is like, for whoever has it answered.
 
     One that is not `is_replayable` has a body that cannot be sent twice, and is sent once; where
@@ -169,18 +162,14 @@ class Failover:
         Raises: ModelNotFound, NoDeploymentAvailable; InvalidRequest for a deployment that the
         client asks for and that does not serve the model.
         """
-        more = (*fallbacks, *context.fallbacks)
-        if context.exchange is not None:
-            context.exchange.model = model
-        for name in (model, *more):
-            self.require_allowed(name, context)
-        found: Sequence[Deployment] = await self.registry.deployments_for(model)
-        if more:
-            lists = [await self.registry.deployments_for(name) for name in more]
-            by_name: dict[str, Deployment] = {}
-            for one in chain(found, *lists):
-                by_name.setdefault(one.name, one)
-            found = list(by_name.values())
+        if context.account is not None:
+            context.account.exchange.model = model
+        self.require_allowed(model, context)
+        found: Sequence[Deployment]
+        if fallbacks or context.fallbacks:
+            found = await self._of_all((model, *fallbacks, *context.fallbacks), context)
+        else:
+            found = await self.registry.deployments_for(model)
         if context.deployment is None:
             return found
         pinned = [one for one in found if context.deployment in (one.name, one.adapter)]
@@ -191,6 +180,16 @@ class Failover:
                 code="invalid_value",
             )
         return pinned
+
+    async def _of_all(self, models: Sequence[str], context: RequestContext) -> list[Deployment]:
+        """The deployments of all `models`, each once."""
+        for name in models:
+            self.require_allowed(name, context)
+        by_name: dict[str, Deployment] = {}
+        for name in models:
+            for one in await self.registry.deployments_for(name):
+                by_name.setdefault(one.name, one)
+        return list(by_name.values())
 
     def require_allowed(self, model: str, context: RequestContext) -> None:
         """Raises: ModelNotFound, where the key may not ask for `model`, as if there were none."""
@@ -212,7 +211,7 @@ class Failover:
         """
         if context.account is not None and terms.measure is not None:
             deployments = await context.account.admit(deployments, terms.measure)
-        walk = self._walk(deployments, context, terms)
+        walk = _Walk(self, deployments, context, terms, self._random)
         budget = self.router.retry_budget
         budget.enter()
         try:
@@ -222,27 +221,12 @@ class Failover:
         finally:
             budget.leave()
 
-    def has_attempts_left(self, context: RequestContext, *, under_way: int = 0) -> bool:
-        """Whether more may be asked for this request, besides those `under_way`."""
-        return self._attempts_left(context) > under_way
-
-    def _attempts_left(self, context: RequestContext) -> int:
-        limit = min(context.max_attempts or self.max_attempts, self.max_attempts)
+    def attempts_left(self, context: RequestContext) -> int:
+        """How many more deployments may be asked for this request."""
+        limit = self.max_attempts
+        if context.max_attempts:
+            limit = min(context.max_attempts, limit)
         return limit - len(context.attempts)
-
-    def _walk(
-        self,
-        deployments: Sequence[Deployment],
-        context: RequestContext,
-        terms: Terms,
-    ) -> _Walk:
-        tried = {record.deployment for record in context.attempts}
-        untried = [one for one in deployments if one.name not in tried] if tried else deployments
-        plan = self.router.plan(
-            untried or deployments, affinity=context.affinity, strategy=context.strategy
-        )
-        limit = max(self._attempts_left(context), 1) if terms.is_replayable else 1
-        return _Walk(self.router, plan, context, terms, limit, self._random)
 
 
 async def _in_time(walk: Awaitable[Reply], deadline: float) -> Reply:
@@ -261,28 +245,34 @@ async def _in_time(walk: Awaitable[Reply], deadline: float) -> Reply:
 class _Walk:
     """One request on its way along one plan."""
 
+    _pauses = 0
+    _failure: GatewayError | None = None
+    _refusal: GatewayError | None = None
+
     def __init__(
         self,
-        router: Router,
-        plan: Plan,
+        failover: Failover,
+        deployments: Sequence[Deployment],
         context: RequestContext,
         terms: Terms,
-        limit: int,
         random: Random,
     ) -> None:
-        self._terms = terms
-        self._router = router
-        self._plan = plan
-        self._is_last_resort = plan.is_last_resort
+        if context.attempts:
+            tried = {record.deployment for record in context.attempts}
+            deployments = [one for one in deployments if one.name not in tried] or deployments
+        self._router = router = failover.router
+        self._plan = plan = router.plan(
+            deployments, affinity=context.affinity, strategy=context.strategy
+        )
         self._context = context
-        # A last resort is probably down: it is asked once.
-        self._left = min(limit, 1) if plan.is_last_resort else limit
+        self._terms = terms
         self._random = random
+        self._is_last_resort = plan.is_last_resort
+        # A last resort is probably down: it is asked once.
+        is_asked_once = plan.is_last_resort or not terms.is_replayable
+        self._left = 1 if is_asked_once else max(failover.attempts_left(context), 1)
         self._queue = deque(plan.deployments)
         self._repeats: deque[Deployment] = deque()
-        self._pauses = 0
-        self._failure: GatewayError | None = None
-        self._refusal: GatewayError | None = None
 
     async def run(self, ask: Callable[[Attempt], Awaitable[Reply]]) -> Reply:
         """Raises: GatewayError, when no deployment answered."""
@@ -292,7 +282,11 @@ class _Walk:
             if is_retry and not budget.try_retry():
                 break
             try:
-                trial = await self._next_trial()
+                trial = (
+                    self._router.begin(self._queue.popleft(), is_last_resort=self._is_last_resort)
+                    if self._queue
+                    else await self._begin_again()
+                )
                 if trial is None:
                     continue
                 try:
@@ -313,45 +307,31 @@ class _Walk:
         self._queue.extend(self._router.plan(aside).deployments[:1])
         return bool(self._queue)
 
-    async def _next_trial(self) -> Trial | None:
-        """Permission to ask the next deployment; None when it may not be asked any more."""
-        if self._queue:
-            return self._router.begin(self._queue.popleft(), is_last_resort=self._is_last_resort)
+    async def _begin_again(self) -> Trial | None:
+        """After a pause, permission to ask a deployment again; None when it may not be asked."""
         longest_s = min(_FIRST_PAUSE_S * 2**self._pauses, _LAST_PAUSE_S)
         self._pauses += 1
         await asyncio.sleep(self._random.uniform(0, longest_s))
         return self._router.begin(self._repeats.popleft())
 
     async def _attempt(self, trial: Trial, ask: Callable[[Attempt], Awaitable[Reply]]) -> Reply:
-        deployment = trial.deployment
-        has_other = bool(self._queue) and self._left > 1
-        context = self._context
-        facts, exchange = context.ask(deployment), context.exchange
+        deployment, context, others = trial.deployment, self._context, tuple(self._queue)
+        exchange = context.exchange
+        facts = exchange.ask(deployment) if exchange is not None else None
         attempt = Attempt(
             number=len(context.attempts) + 1,
             deployment=deployment,
-            timeouts=self._timeouts(deployment, has_other=has_other),
+            timeouts=self._timeouts(deployment, has_other=bool(others) and self._left > 1),
             trial=trial,
             context=context,
-            others=tuple(self._queue),
+            others=others,
             is_stream=self._terms.is_stream,
             facts=facts,
         )
         try:
             reply = await ask(attempt)
         except GatewayError as exc:
-            if facts is not None and exchange is not None:
-                exchange.end_attempt(facts, exc.code or exc.type)
-                if not attempt.is_sent:
-                    exchange.withdraw_attempt(facts)
-            if attempt.is_sent:
-                attempt.fail(exc)
-                self._left -= 1
-                self._failure = exc
-                context.attempts.append(AttemptRecord(deployment=deployment.name, error=exc.code))
-            else:
-                trial.abandon()
-                self._refusal = self._refusal or exc
+            self._note_failure(exc, attempt)
             raise
         except BaseException:
             trial.abandon()
@@ -361,7 +341,26 @@ class _Walk:
         context.attempts.append(AttemptRecord(deployment=deployment.name))
         return reply
 
+    def _note_failure(self, error: GatewayError, attempt: Attempt) -> None:
+        """What `error` says of the deployment, or of the request where nothing was sent."""
+        exchange, facts = self._context.exchange, attempt.facts
+        if facts is not None and exchange is not None:
+            exchange.end_attempt(facts, error.code or error.type)
+            if not attempt.is_sent:
+                exchange.withdraw_attempt(facts)
+        if attempt.is_sent:
+            attempt.fail(error)
+            self._left -= 1
+            self._failure = error
+            record = AttemptRecord(deployment=attempt.deployment.name, error=error.code)
+            self._context.attempts.append(record)
+        else:
+            attempt.trial.abandon()
+            self._refusal = self._refusal or error
+
     def _timeouts(self, deployment: Deployment, *, has_other: bool) -> Timeouts:
+        if not has_other and self._context.deadline is None:
+            return deployment.timeouts
         timeouts = self._router.timeouts(deployment, has_other=has_other)
         if self._terms.is_stream and timeouts.total_s < deployment.timeouts.total_s:
             # How long a stream may take depends on no other deployment: it is not asked again.

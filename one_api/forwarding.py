@@ -117,7 +117,7 @@ class Forwarder:
         async def ask(attempt: Attempt) -> ForwardedReply:
             raw = request.for_model(attempt.deployment.upstream_model or None)
             has_other = (bool(attempt.others) or is_translatable) and (
-                self._failover.has_attempts_left(context, under_way=1)
+                self._failover.attempts_left(context) > 1
             )
             return await self._ask(raw, attempt, has_other=has_other)
 
@@ -134,7 +134,7 @@ class Forwarder:
                 ),
             )
         except GatewayError as exc:
-            if is_translatable and exc.retryable and self._failover.has_attempts_left(context):
+            if is_translatable and exc.retryable and self._failover.attempts_left(context) > 0:
                 return None
             if is_translatable and exc.code == MODEL_NOT_PRICED:
                 return None  # Those that have no such endpoint may have a price.

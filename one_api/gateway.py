@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ from one_api.tokens import AnyRequest, TokenCounter
 
 if TYPE_CHECKING:
     from one_api.deployment import Deployment
+    from one_api.registry import Lease
     from one_api.schemas.chat import ChatCompletionRequest
     from one_api.schemas.completions import CompletionRequest
 
@@ -99,22 +100,27 @@ class Gateway:
         A stream is given once it has content: whatever fails before is raised.
         Raises: GatewayError.
         """
-        models = request.models or []
-        model = self._named_or_default(request.model or next(iter(models), None))
+        model, models = request.model, request.models or ()
         if models:
+            model = model or models[0]
             request = request.without("models")
+        model = self._named_or_default(model)
         deployments = await self._failover.deployments(model, context, fallbacks=models)
-        if context.affinity is None and any(one.group.sticky for one in deployments):
+        has_choice = len(deployments) > 1 and context.affinity is None
+        if has_choice and any(one.group.sticky for one in deployments):
             context.affinity = _conversation(request)
         request = _capped(request, context)
 
         recall = self._caching.recall(request, context) if self._caching else None
+        ask = self._asker(request, dialect, recall)
         if recall is None:
-            return await self._ask_for(request, context, dialect, deployments, None)
+            return await self._failover.run(deployments, ask, context, self._terms(request))
         try:
             hit = await recall.find()
             if hit is None:
-                return await self._ask_for(request, context, dialect, deployments, recall)
+                reply = await self._failover.run(deployments, ask, context, self._terms(request))
+                reply.headers[CACHE_HEADER] = "miss"
+                return reply
         except BaseException:
             recall.close()
             raise
@@ -123,25 +129,20 @@ class Gateway:
         form = self._form(request, deployments[0])
         return await replayed(hit, request, form, dialect, context)
 
-    async def _ask_for(
-        self,
-        request: ChatCompletionRequest,
-        context: RequestContext,
-        dialect: Dialect,
-        deployments: Sequence[Deployment],
-        recall: Recall | None,
-    ) -> CompleteReply | StreamedReply:
+    def _asker(
+        self, request: ChatCompletionRequest, dialect: Dialect, recall: Recall | None
+    ) -> Callable[[Attempt], Awaitable[CompleteReply | StreamedReply]]:
+        """How one deployment is asked for its answer to `request`."""
+
         async def ask(attempt: Attempt) -> CompleteReply | StreamedReply:
-            with self._registry.lease(attempt.deployment) as adapter:
-                answer = self._ask_chat(request, dialect, attempt, adapter)
+            lease = self._registry.lease(attempt.deployment)
+            with lease as adapter:
+                answer = self._ask_chat(request, dialect, attempt, adapter, lease)
                 if recall is not None:
                     answer.events = recall.recorded(replace(answer))
                 return await self._delivery.deliver(answer)
 
-        reply = await self._failover.run(deployments, ask, context, self._terms(request))
-        if recall is not None:
-            reply.headers[CACHE_HEADER] = "miss"
-        return reply
+        return ask
 
     async def complete(
         self, request: CompletionRequest, context: RequestContext
@@ -155,8 +156,9 @@ class Gateway:
         request = _capped_completion(request, context)
 
         async def ask(attempt: Attempt) -> CompleteReply | StreamedReply:
-            with self._registry.lease(attempt.deployment) as adapter:
-                answer = self._ask_completion(request, attempt, adapter)
+            lease = self._registry.lease(attempt.deployment)
+            with lease as adapter:
+                answer = self._ask_completion(request, attempt, adapter, lease)
                 return await self._delivery.deliver(answer)
 
         return await self._failover.run(deployments, ask, context, self._terms(request))
@@ -170,12 +172,10 @@ class Gateway:
 
     async def _measure(self, request: AnyRequest) -> Demand:
         """What `request` may use at most, by our own count."""
-        prompt = await self._gauge.usage(request, "", ())
         completion = request.completion_limit
-        choices = request.n or 1
         return Demand(
-            prompt_tokens=prompt.prompt_tokens,
-            completion_tokens=None if completion is None else completion * choices,
+            prompt_tokens=await self._gauge.prompt_tokens(request),
+            completion_tokens=None if completion is None else completion * (request.n or 1),
         )
 
     def _named_or_default(self, model: str | None) -> str:
@@ -194,6 +194,7 @@ class Gateway:
         dialect: Dialect,
         attempt: Attempt,
         adapter: BaseModelAdapter,
+        lease: Lease,
     ) -> Answer:
         """Settle what the deployment cannot do, then ask it; nothing is sent yet.
 
@@ -207,14 +208,16 @@ class Gateway:
             replies = _checked_replies(request.n)
             request = request.without("n")
         stops: tuple[str, ...] = ()
-        if not policy.takes_stops(len(request.stop_sequences)):
+        if request.stop is not None and not policy.takes_stops(len(request.stop_sequences)):
             stops, request = request.stop_sequences, request.without("stop")
         call = self._asking.call(attempt)
         call.dropped.extend(policy.settle(request, strict=call.strict_params))
         ask = partial(adapter.generate_completion, request, call)
         attempt.is_sent = True
-        sources = [self._asking.events(ask, deployment) for _ in range(replies)]
-        events = sources[0] if replies == 1 else fan_out(sources)
+        events = self._asking.events(ask, lease, deployment)
+        if replies > 1:
+            more = [self._asking.events(ask, lease, deployment) for _ in range(replies - 1)]
+            events = fan_out([events, *more])
         if stops:
             choices = max(replies, request.n or 1)
             told = read_relayed(events, form, is_stream=request.wants_stream, choices=choices)
@@ -232,13 +235,13 @@ class Gateway:
         )
 
     def _ask_completion(
-        self, request: CompletionRequest, attempt: Attempt, adapter: BaseModelAdapter
+        self, request: CompletionRequest, attempt: Attempt, adapter: BaseModelAdapter, lease: Lease
     ) -> Answer:
         deployment = attempt.deployment
         if not isinstance(adapter, SupportsCompletions) or not adapter.completes(
             deployment.upstream_model
         ):
-            return self._ask_chat(completion_as_chat(request), TEXT, attempt, adapter)
+            return self._ask_chat(completion_as_chat(request), TEXT, attempt, adapter, lease)
         call = self._asking.call(attempt)
         attempt.is_sent = True
         return Answer(
@@ -246,7 +249,7 @@ class Gateway:
             request=request,
             form=ReplyForm(model=deployment.model, include_usage=request.wants_usage_chunk),
             call=call,
-            events=self._asking.events(partial(adapter.complete, request, call), deployment),
+            events=self._asking.events(partial(adapter.complete, request, call), lease, deployment),
             dialect=TEXT,
             secrets=adapter.settings.secrets(),
         )

@@ -35,6 +35,8 @@ __all__ = ["ModelRegistry", "RegisteredModel", "UpstreamStatus", "UpstreamsDiff"
 logger = logging.getLogger(__name__)
 
 ContextOf = Callable[[str], AdapterContext]
+#: An adapter, kept open by whoever is inside.
+Lease = AbstractContextManager[BaseModelAdapter]
 
 
 class ModelRegistry:
@@ -198,12 +200,12 @@ class ModelRegistry:
             raise ModelNotFound(f"There is no adapter '{name}'.", param="model")
         return member.adapter
 
-    def lease(self, deployment: Deployment) -> AbstractContextManager[BaseModelAdapter]:
-        """The deployment's adapter, kept open until the context is left.
+    def lease(self, deployment: Deployment) -> Lease:
+        """The deployment's adapter, kept open until the context is left; it may be entered again.
 
         Raises: NoDeploymentAvailable when a reload has removed it meanwhile.
         """
-        member = self._member(deployment.adapter)
+        member = self._pool.get(deployment.adapter) or self._adapters.get(deployment.adapter)
         if member is None:
             raise NoDeploymentAvailable(f"The upstream '{deployment.adapter}' has been removed.")
         return member

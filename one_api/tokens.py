@@ -14,7 +14,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -97,12 +97,16 @@ class TokenCounter:
 
         `completions` are the texts of the reply, `uncounted_tokens` what is known of it besides.
         """
-        prompt, extra = _prompt_texts(request)
         return Usage(
-            prompt_tokens=extra + await self.count(model, prompt),
+            prompt_tokens=await self.prompt_tokens(request, model),
             completion_tokens=uncounted_tokens + await self.count(model, list(completions)),
             estimated=True,
         )
+
+    async def prompt_tokens(self, request: AnyRequest, model: str = "") -> int:
+        """Our own count of what `request` asks with, as `model` counts it."""
+        texts, extra = _prompt_texts(request)
+        return extra + await self.count(model, texts)
 
     async def count(self, model: str, texts: list[str]) -> int:
         """The tokens of `texts` together, as `model` counts them."""
@@ -115,7 +119,9 @@ class TokenCounter:
 
 def estimate(text: str) -> int:
     """Tokens by length: one for every four bytes, rounded up."""
-    return -(-len(text.encode("utf-8", "replace")) // 4)
+    # A text that is all ASCII need not be encoded to tell how long it would be.
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+    return (size + 3) // 4
 
 
 def encoding_name(model: str) -> str:
@@ -155,7 +161,7 @@ def load_from_cache(directory: Path | None, name: str) -> Encoding | None:
 
 def _count(encoding: Encoding | None, texts: Iterable[str]) -> int:
     if encoding is None:
-        return sum(estimate(text) for text in texts)
+        return sum(map(estimate, texts))
     total = 0
     for text in texts:
         for start in range(0, len(text), _PIECE_CHARS):
@@ -169,34 +175,40 @@ def _prompt_texts(request: AnyRequest) -> tuple[list[str], int]:
     if isinstance(request, CompletionRequest):
         texts += [prompt for prompt in request.prompts if isinstance(prompt, str)]
         return texts, sum(len(ids) for ids in request.prompts if not isinstance(ids, str))
-    extra = _PER_REPLY
+    extra = _PER_REPLY + _PER_MESSAGE * len(request.messages)
     for message in request.messages:
         fields: Mapping[str, Any] = message
         texts.append(fields["role"])
-        extra += _PER_MESSAGE
+        content = fields.get("content")
+        if isinstance(content, str):
+            texts.append(content)
+        elif content:
+            extra += _add_parts(content, texts)
         if fields.get("name"):
             texts.append(fields["name"])
             extra += _PER_NAME
-        extra += _add_content(fields.get("content"), texts)
-        for call in fields.get("tool_calls") or ():
-            function = call.get("function") or call.get("custom") or {}
-            texts += [function.get("name", ""), function.get("arguments") or ""]
-            extra += _PER_TOOL_CALL
+        if "tool_calls" in fields:
+            extra += _add_calls(fields["tool_calls"], texts)
     for tool in request.tools or ():
         texts.append(json.dumps(tool, ensure_ascii=False))
     return texts, extra
 
 
-def _add_content(content: Any, texts: list[str]) -> int:
+def _add_parts(parts: Iterable[Mapping[str, Any]], texts: list[str]) -> int:
     """Put the texts of a message's content into `texts`; the tokens of its other parts."""
-    if isinstance(content, str):
-        texts.append(content)
-        return 0
     extra = 0
-    for part in content or ():
+    for part in parts:
         if part.get("type") == "text":
             texts.append(part["text"])
         elif part.get("type") == "image_url":
             is_low = part["image_url"].get("detail") == "low"
             extra += _PER_LOW_IMAGE if is_low else _PER_IMAGE
     return extra
+
+
+def _add_calls(calls: Sequence[Mapping[str, Any]] | None, texts: list[str]) -> int:
+    """Put the texts of a message's tool calls into `texts`; the tokens that their form adds."""
+    for call in calls or ():
+        function = call.get("function") or call.get("custom") or {}
+        texts += [function.get("name", ""), function.get("arguments") or ""]
+    return _PER_TOOL_CALL * len(calls or ())

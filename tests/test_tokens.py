@@ -63,6 +63,23 @@ async def test_p49_without_ranks_text_is_estimated_by_its_bytes() -> None:
     ]
 
 
+async def test_a_prompt_alone_counts_as_with_its_reply() -> None:
+    counter = TokenCounter()
+    calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    image = {"type": "image_url", "image_url": {"url": "https://a/b.png", "detail": "low"}}
+    said = [{"type": "text", "text": "日本語"}, image]
+    request = chat(
+        messages=[
+            {"role": "user", "content": said, "name": "ann"},
+            {"role": "assistant", "tool_calls": calls},
+        ]
+    )
+    usage = await counter.usage(request, "gpt-4o", ["hello"])
+    # 3 for the reply and 3 a message; user, assistant, ann, f and {}; the text, image and call.
+    assert 3 + 6 + 1 + 3 + (1 + 1) + 1 + 1 + 3 + 85 + 8 == usage.prompt_tokens
+    assert usage.prompt_tokens == await counter.prompt_tokens(request, "gpt-4o")
+
+
 async def test_p49_a_missing_cache_is_no_failure(tmp_path: Path) -> None:
     counter = TokenCounter(lambda name: load_from_cache(tmp_path, name))
     counter.warm()

@@ -44,7 +44,8 @@ class AdapterContext:
     notify: Callable[[Notice], None] = ignore_notice
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: to fill it would take twice as long (1.9 and 0.8 us), and each attempt has one.
+@dataclass(slots=True, kw_only=True)
 class Call:
     """What belongs to one attempt to have one request answered.
 

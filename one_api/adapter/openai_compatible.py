@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 #: Names under which providers list a model's context window.
 _CONTEXT_FIELDS = ("context_window", "context_length", "max_context_length", "max_model_len")
+_FORWARDS_ALL = ParameterPolicy(forwards_unknown=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,7 @@ class OpenAICompatibleAdapter(HTTPModelAdapter):
 
     @override
     def parameters(self, model_id: str) -> ParameterPolicy:
-        return ParameterPolicy(forwards_unknown=True)
+        return _FORWARDS_ALL
 
     @override
     def to_wire(self, request: ChatCompletionRequest, call: Call) -> WireRequest:

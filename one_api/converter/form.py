@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 import string
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from os import urandom
+from typing import Any, Literal
 
 import orjson
 
@@ -31,10 +30,11 @@ _TO_ALPHABET = bytes(_ALPHABET[byte % len(_ALPHABET)] for byte in range(256))
 
 def random_id(prefix: str, length: int = 29) -> str:
     """`prefix` and `length` random letters and digits, as OpenAI's ids look."""
-    return prefix + secrets.token_bytes(length).translate(_TO_ALPHABET).decode()
+    return prefix + urandom(length).translate(_TO_ALPHABET).decode()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: to fill it would take twice as long (1.4 and 0.7 us), and each request has one.
+@dataclass(slots=True, kw_only=True)
 class ReplyForm:
     """How this client wants its reply: the model name it used, and what it asked to see.
 
@@ -79,28 +79,35 @@ def usage_from_wire(wire: object) -> Usage | None:
 
     Read liberally, never trusted: what is not a whole number, or is negative, counts as 0.
     """
-    if not isinstance(wire, Mapping) or "prompt_tokens" not in wire:
+    if not isinstance(wire, dict) or "prompt_tokens" not in wire:
         return None
-    prompt = wire.get("prompt_tokens_details")
-    completion = wire.get("completion_tokens_details")
-    # DeepSeek tells cache hits beside the totals (docs.stigg.io, stored copy).
-    cached = _count(prompt, "cached_tokens") or _count(wire, "prompt_cache_hit_tokens")
+    prompt, completion = wire.get("prompt_tokens_details"), wire.get("completion_tokens_details")
+    if not (prompt or completion or "prompt_cache_hit_tokens" in wire):
+        # Many providers tell no more than the totals.
+        return Usage(
+            prompt_tokens=_count(wire["prompt_tokens"]),
+            completion_tokens=_count(wire.get("completion_tokens")),
+        )
+    of_prompt = prompt if isinstance(prompt, dict) else {}
+    of_completion = completion if isinstance(completion, dict) else {}
     return Usage(
-        prompt_tokens=_count(wire, "prompt_tokens"),
-        completion_tokens=_count(wire, "completion_tokens"),
-        cached_tokens=cached,
-        cache_write_tokens=_count(prompt, "cache_write_tokens"),
-        reasoning_tokens=_count(completion, "reasoning_tokens"),
-        prompt_audio_tokens=_count(prompt, "audio_tokens"),
-        completion_audio_tokens=_count(completion, "audio_tokens"),
-        accepted_prediction_tokens=_count(completion, "accepted_prediction_tokens"),
-        rejected_prediction_tokens=_count(completion, "rejected_prediction_tokens"),
+        prompt_tokens=_count(wire["prompt_tokens"]),
+        completion_tokens=_count(wire.get("completion_tokens")),
+        # DeepSeek tells cache hits beside the totals (docs.stigg.io, stored copy).
+        cached_tokens=_count(of_prompt.get("cached_tokens"))
+        or _count(wire.get("prompt_cache_hit_tokens")),
+        cache_write_tokens=_count(of_prompt.get("cache_write_tokens")),
+        reasoning_tokens=_count(of_completion.get("reasoning_tokens")),
+        prompt_audio_tokens=_count(of_prompt.get("audio_tokens")),
+        completion_audio_tokens=_count(of_completion.get("audio_tokens")),
+        accepted_prediction_tokens=_count(of_completion.get("accepted_prediction_tokens")),
+        rejected_prediction_tokens=_count(of_completion.get("rejected_prediction_tokens")),
     )
 
 
-def _count(wire: object, key: str) -> int:
-    value = wire.get(key) if isinstance(wire, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+def _count(value: Any) -> int:
+    """`value` where it is a count; true and false are none."""
+    return value if type(value) is int and value > 0 else 0
 
 
 def error_frame(error: GatewayError) -> bytes:

@@ -36,17 +36,7 @@ def relay_body(data: bytes, form: ReplyForm) -> tuple[bytes, Usage | None]:
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices:
         raise UpstreamInvalidResponse(NO_CONTENT)
-    is_changed = False
-    defaults = {
-        "id": form.id,
-        "object": "chat.completion",
-        "created": form.created,
-        "model": form.model,
-    }
-    for key, value in defaults.items():
-        if not reply.get(key):
-            reply[key] = value
-            is_changed = True
+    is_changed = _complete_head(reply, form)
     for index, choice in enumerate(choices):
         is_changed = _mend_message(choice, index, form) or is_changed
     usage = usage_from_wire(reply.get("usage"))
@@ -56,19 +46,29 @@ def relay_body(data: bytes, form: ReplyForm) -> tuple[bytes, Usage | None]:
     return (mended_json(reply) if is_changed else data), usage
 
 
+def _complete_head(reply: JsonObject, form: ReplyForm) -> bool:
+    """Say what `reply` is where it does not; whether that changed it."""
+    get = reply.get
+    if get("id") and get("object") and get("created") and get("model"):
+        return False
+    reply["id"] = get("id") or form.id
+    reply["object"] = get("object") or "chat.completion"
+    reply["created"] = get("created") or form.created
+    reply["model"] = get("model") or form.model
+    return True
+
+
 def _mend_message(choice: Any, index: int, form: ReplyForm) -> bool:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
         raise UpstreamInvalidResponse(NO_CONTENT)
-    is_changed = mend_reasoning(message, form.reasoning_names)
-    for target, key, value in (
-        (choice, "index", index),
-        (message, "role", "assistant"),
-        (message, "content", None),
-    ):
-        if key not in target:
-            target[key] = value
-            is_changed = True
+    tells_reasoning = "reasoning_content" in message or "reasoning" in message
+    is_changed = tells_reasoning and mend_reasoning(message, form.reasoning_names)
+    if not ("index" in choice and "role" in message and "content" in message):
+        choice.setdefault("index", index)
+        message.setdefault("role", "assistant")
+        message.setdefault("content", None)
+        is_changed = True
     given = message.get("tool_calls")
     calls = [call for call in given if isinstance(call, dict)] if isinstance(given, list) else []
     if given is not None and given != calls:
@@ -76,9 +76,9 @@ def _mend_message(choice: Any, index: int, form: ReplyForm) -> bool:
         is_changed = True
     for call in calls:
         is_changed = _mend_whole_call(call) or is_changed
-    told, reason = choice.get("finish_reason"), "tool_calls" if calls else "stop"
+    told = choice.get("finish_reason")
     if not (isinstance(told, str) and told) or (told == "tool_calls" and not calls):
-        choice["finish_reason"] = reason
+        choice["finish_reason"] = "tool_calls" if calls else "stop"
         is_changed = True
     return is_changed
 

@@ -25,6 +25,7 @@ _LIMITS = tuple(
     )
     for kind in kinds
 )
+_REMAINING = tuple(remaining_name for _, remaining_name, _, _ in _LIMITS)
 
 _DURATION = re.compile(
     r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d*)?)s)?(?:(\d+(?:\.\d*)?)ms)?"
@@ -62,6 +63,8 @@ def read_rate_windows(
     `headers` ignores case. No reset is further away than `longest_s`. `wall_now_s` is the time of
     day in seconds since 1970, for resets that are told as dates.
     """
+    if not any(map(headers.get, _REMAINING)):
+        return  # Of most providers: they are not asked for header by header.
     for kind, remaining_name, limit_name, reset_name in _LIMITS:
         remaining = _number(headers.get(remaining_name))
         if remaining is None or remaining < 0:

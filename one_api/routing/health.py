@@ -131,6 +131,16 @@ class Health:
         self._requests_in_minute: RollingCounter | None = None
         self._tokens_in_minute: RollingCounter | None = None
 
+    def is_clear(self, limits: DeploymentLimits, now_s: float) -> bool:
+        """Whether nothing speaks against asking it now, as far as that is told at a glance."""
+        return (
+            limits is NO_LIMITS
+            and self.breaker.state == self.credential.state == "closed"
+            and now_s >= self.cooling_until_s
+            and now_s >= self.avoided_until_s
+            and now_s >= self.used_up_until_s
+        )
+
     def hard_obstacle(self, limits: DeploymentLimits, now_s: float) -> Obstacle | None:
         """What forbids to ask it now, however few others there are."""
         if now_s < self.cooling_until_s:
@@ -148,12 +158,6 @@ class Health:
 
     def soft_obstacle(self, now_s: float) -> Obstacle | None:
         """What speaks against asking it now, unless nothing else is left."""
-        if (
-            self.breaker.state == self.credential.state == "closed"
-            and now_s >= self.avoided_until_s
-            and now_s >= self.used_up_until_s
-        ):
-            return None
         found = [
             obstacle
             for obstacle in (
@@ -196,6 +200,8 @@ class Health:
             longest_s=self.surroundings.options.max_retry_after_s,
         ):
             self.rate_windows[window.kind] = window
+        if not self.rate_windows:
+            return
         self.used_up_until_s = max(
             (
                 window.resets_at_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from one_api.deployment import Deployment
 from one_api.errors import GatewayError, NoDeploymentAvailable, UpstreamRateLimited
@@ -25,8 +26,7 @@ class Skipped:
     is_rate_limited: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The deployments to ask, in order.
 
     `is_last_resort` says that the only one listed is expected to fail, and that the others cannot

@@ -99,12 +99,13 @@ class Router:
         """
         now_s = self._clock()
         health = self._health(deployment)
-        if health.hard_obstacle(deployment.limits, now_s) is not None:
-            return None
-        if not is_last_resort and not (
-            health.breaker.admits(now_s) and health.credential.admits(now_s)
-        ):
-            return None
+        if not health.is_clear(deployment.limits, now_s):
+            if health.hard_obstacle(deployment.limits, now_s) is not None:
+                return None
+            if not is_last_resort and not (
+                health.breaker.admits(now_s) and health.credential.admits(now_s)
+            ):
+                return None
         return Trial(deployment, health, now_s)
 
     def timeouts(self, deployment: Deployment, *, has_other: bool) -> Timeouts:
@@ -147,6 +148,8 @@ class Router:
                 return None
             obstacle = breaker_obstacle("its credential", credential, now_s)
             return None if obstacle is None else (obstacle, False)
+        if health.is_clear(deployment.limits, now_s):
+            return None
         obstacle = health.hard_obstacle(deployment.limits, now_s)
         is_hard = obstacle is not None
         if obstacle is None:

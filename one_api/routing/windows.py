@@ -26,11 +26,12 @@ class RollingCounter:
     def add(self, now_s: float, amount: int = 1) -> None:
         """Count `amount` as of now."""
         step = int(now_s // self._step_s)
-        self._forget(step)
-        if self._buckets and self._buckets[-1][0] == step:
-            self._buckets[-1][1] += amount
+        buckets = self._buckets
+        if buckets and buckets[-1][0] == step:  # Then nothing has to be forgotten.
+            buckets[-1][1] += amount
         else:
-            self._buckets.append([step, amount])
+            self._forget(step)
+            buckets.append([step, amount])
         self._total += amount
 
     def total(self, now_s: float) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from typing_extensions import override
 
 from one_api.schemas import JsonObject
 from one_api.schemas.validation import invalid_request
@@ -18,10 +20,19 @@ class RequestBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=())
 
+    #: The fields by name, each with its place in the definition.
+    _places: ClassVar[Mapping[str, int]] = {}
+
+    @override
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        cls._places = {name: at for at, name in enumerate(cls.model_fields)}
+
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, body: Any) -> Any:
-        if not isinstance(body, dict):
+        if not isinstance(body, dict) or None not in body.values():
             return body
         return {key: value for key, value in body.items() if value is not None}
 
@@ -41,9 +52,11 @@ class RequestBody(BaseModel):
 
         The object is new, its values are shared: replace values, never change them in place.
         """
-        # In the order of definition, not of the set: same request, same bytes.
-        given = self.model_fields_set
-        body = {name: value for name, value in self.__dict__.items() if name in given}
+        places, values = self._places, self.__dict__
+        # In the order of definition, not of the set: same request, same bytes. Few of the fields
+        # are set: to sort those takes half as long as to look at all (1.1 and 2.1 us for a chat).
+        given = sorted(self.model_fields_set & places.keys(), key=places.__getitem__)
+        body = {name: values[name] for name in given}
         if self.model_extra:
             body.update(self.model_extra)
         return body

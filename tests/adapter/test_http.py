@@ -207,6 +207,26 @@ async def test_other_status_is_an_error_before_any_event(
     assert 0 == transport.open
 
 
+async def test_head_of_every_reply_is_told_once() -> None:
+    heads: list[Mapping[str, str]] = []
+    reply = Reply([b"end\n"], fields={"x-ratelimit-remaining-requests": "7"})
+    transport = MemoryTransport(reply)
+    assert None is (await answer(transport, Call(model="theirs", on_head=heads.append)))[1]
+    reply.code = 429
+    await answer(transport, Call(model="theirs", on_head=heads.append))
+    assert [reply.fields, reply.fields] == heads
+
+
+async def test_connection_is_given_back_where_the_head_cannot_be_noted() -> None:
+    def fail(headers: Mapping[str, str]) -> None:
+        raise LookupError(*headers)
+
+    transport = MemoryTransport(Reply([b"end\n"], fields={"a": "1"}))
+    with pytest.raises(LookupError, match="a"):
+        await answer(transport, Call(model="theirs", on_head=fail))
+    assert 0 == transport.open
+
+
 async def test_status_besides_200_is_never_parsed_as_an_answer() -> None:
     events, error = await answer(MemoryTransport(Reply([b"one\nend\n"], 206)))
     assert ([], 502) == (events, error and error.status)

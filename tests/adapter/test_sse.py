@@ -36,7 +36,7 @@ def read_whole(data: bytes) -> list[ServerSentEvent]:
             events.append(COMMENT)
         elif line == b"":
             if values:
-                events.append(ServerSentEvent(name.decode(), b"\n".join(values)))
+                events.append(ServerSentEvent(name.decode() or "message", b"\n".join(values)))
             name, values = b"message", []
         elif field == b"data":
             values.append(value)
@@ -122,6 +122,33 @@ def test_any_stream_cut_anywhere_equals_the_reference(
     mark: bytes, lines: list[tuple[bytes, bytes]], tail: bytes, cuts: list[int]
 ) -> None:
     data = mark + b"".join(line + end for line, end in lines) + tail
+    bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    assert read_whole(data) == decode(data[a:b] for a, b in itertools.pairwise(bounds))
+
+
+PARTS = st.sampled_from(
+    [
+        b"event: e\ndata: a\n\n",
+        b"data: b\n\n",
+        b"event: :\ndata: c\n\n",
+        b"event: \ndata: d\n\n",
+        b"data:e\n\n",
+        b"data: f\ndata: g\n\n",
+        b"id: 1\ndata: h\n\n",
+        b"event: e\n\n",
+        b"data: i\r\n\r\n",
+        b": j\n",
+        b"\n",
+    ]
+)
+
+
+@given(parts=st.lists(PARTS, max_size=12), cuts=st.lists(st.integers(0, 150), max_size=6))
+@settings(deadline=None)
+def test_events_written_as_most_are_equal_the_reference_among_others(
+    parts: list[bytes], cuts: list[int]
+) -> None:
+    data = b"".join(parts)
     bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     assert read_whole(data) == decode(data[a:b] for a, b in itertools.pairwise(bounds))
 
