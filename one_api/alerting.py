@@ -26,6 +26,7 @@ from one_api.observe.alerts.outbox import Post
 from one_api.observe.alerts.requests import ErrorRule, RequestWatch
 from one_api.observe.observer import Observer
 from one_api.policy.accounts import AccountBook
+from one_api.provision import log_notice
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
 from one_api.settings import Settings
@@ -52,19 +53,6 @@ def log_routing(event: RoutingEvent) -> None:
         event.kind,
         lasts,
         event.reason,
-    )
-
-
-def log_notice(adapter: str, notice: Notice) -> None:
-    """Tell the operator what an adapter has to say."""
-    logger.log(
-        logging.INFO if notice.is_recovery else logging.WARNING,
-        "adapter %s: %s%s: %s: %s",
-        adapter,
-        notice.kind,
-        " is over" if notice.is_recovery else "",
-        notice.subject,
-        notice.message,
     )
 
 

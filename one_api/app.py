@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 
 from flask import Blueprint
 from flask_cors import CORS
 
 from one_api import settings as settings_module
 from one_api._version import __version__
-from one_api.adapter.base import AdapterContext
-from one_api.adapter.clock import SystemClock
-from one_api.adapter.http import HTTPTransport
-from one_api.adapter.notices import Notice
-from one_api.alerting import Alerting, Watched, log_notice
+from one_api.alerting import Alerting, Watched
 from one_api.caching import Caching
 from one_api.counters import Counters
 from one_api.counters.memory import MemoryCounters
@@ -35,6 +29,7 @@ from one_api.policy.auth import NO_KEY_LIMITS, AdminKey, KeyLimits, KeyRing
 from one_api.policy.idempotency import Idempotency
 from one_api.policy.prices import PriceTable
 from one_api.probing import Prober
+from one_api.provision import client_keys, load_registry, read_settings_upstreams
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
 from one_api.runtime import Admission, Drain, GatewayFlask, UploadPolicy
@@ -42,11 +37,10 @@ from one_api.runtime.asgi import ASGIBridge
 from one_api.runtime.body import BodyLimits
 from one_api.services import GatewayServices, Storage
 from one_api.settings import Settings
-from one_api.telemetry import Telemetry, without_secrets
+from one_api.telemetry import Telemetry
 from one_api.tokens import TokenCounter, load_from_cache
 from one_api.upstream import Upstream
 from one_api.upstreams import Upstreams
-from one_api.upstreams_file import read_upstreams
 from one_api.web.admin import admin_blueprint
 from one_api.web.admin_values import Stores
 from one_api.web.anthropic import anthropic_blueprint, anthropic_errors
@@ -85,68 +79,6 @@ async def _reload(
     keys.replace(api_keys)
     router.forget((*difference.removed, *difference.changed))
     return difference.lines()
-
-
-def read_settings_upstreams(settings: Settings) -> Upstreams | None:
-    """What the operator's file of upstreams says, with the aliases of the settings; None without.
-
-    Raises: ConfigurationError that names the file's line.
-    """
-    aliases = settings.model_aliases
-    if settings.upstreams_file is None:
-        return Upstreams(aliases=aliases) if aliases else None
-    upstreams = read_upstreams(
-        settings.upstreams_file, settings_module.environment(), timeouts=settings.timeouts
-    )
-    return without_secrets(replace(upstreams, aliases={**upstreams.aliases, **aliases}))
-
-
-def client_keys(settings: Settings, upstreams: Upstreams | None) -> list[str]:
-    """The API keys of clients, from the settings and from the file of upstreams.
-
-    Raises: ConfigurationError when there are none though there must be, or one is the admin's.
-    """
-    authorization = upstreams.authorization if upstreams else ()
-    # With an admin key there can be stored keys, and until there are nobody gets in.
-    has_keys = bool(authorization) or settings.admin_key is not None
-    settings.require_keys_in_public(extra_keys=has_keys)
-    settings.require_admin_apart(authorization)
-    settings.require_metrics_apart(authorization)
-    return [key.get_secret_value() for key in (*settings.api_keys, *authorization)]
-
-
-def load_registry(
-    settings: Settings,
-    upstream: HTTPTransport,
-    *,
-    notify: Callable[[str, Notice], None] = log_notice,
-) -> ModelRegistry:
-    """A registry with every installed adapter that `settings` allow, and with their upstreams.
-
-    `notify` gets their notices, with the adapter's name, from any thread.
-    Raises: ConfigurationError for a wrong file of upstreams.
-    """
-    clock = SystemClock()
-    registry = ModelRegistry(timeouts=settings.timeouts, refresh_s=settings.models_refresh_s)
-
-    def context(name: str) -> AdapterContext:
-        return AdapterContext(
-            http=upstream,
-            logger=logging.getLogger(f"one_api.adapters.{name}"),
-            default_max_tokens=settings.max_tokens,
-            clock=clock,
-            notify=functools.partial(notify, name),
-        )
-
-    registry.load(
-        environment=settings_module.environment(),
-        context=context,
-        allowed=settings.one_api_adapters,
-    )
-    upstreams = read_settings_upstreams(settings)
-    if upstreams is not None:
-        registry.set_upstreams(upstreams, context)
-    return registry
 
 
 def _key_ring(settings: Settings, upstreams: Upstreams | None) -> KeyRing:

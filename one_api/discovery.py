@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -60,8 +61,21 @@ class AdapterEntry:
 def installed_entry_points() -> Sequence[EntryPoint]:
     """Every adapter that an installed distribution declares, always in the same order."""
     found = entry_points(group=GROUP)
-    # Else the order of a directory's files would decide between two of one name.
-    return sorted(found, key=lambda point: (point.name, point.dist.name if point.dist else ""))
+    counts = Counter(point.name for point in found)
+
+    def order(point: EntryPoint) -> tuple[str, str]:
+        # Else the order of a directory's files would decide between two of one name.
+        return point.name, _distribution(point)[0] if counts[point.name] > 1 else ""
+
+    return sorted(found, key=order)
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    """Name and version of what declares `point`; every look at its metadata parses them anew."""
+    if point.dist is None:
+        return "unknown", "unknown"
+    metadata = point.dist.metadata
+    return metadata["Name"], metadata["Version"]
 
 
 def catalogue(found: Iterable[EntryPoint], allowed: Sequence[str] | None) -> list[AdapterEntry]:
@@ -72,11 +86,9 @@ def catalogue(found: Iterable[EntryPoint], allowed: Sequence[str] | None) -> lis
     entries: dict[str, AdapterEntry] = {}
     shadowed = []
     for point in found:
+        distribution, version = _distribution(point)
         entry = AdapterEntry(
-            name=point.name,
-            distribution=point.dist.name if point.dist else "unknown",
-            version=point.dist.version if point.dist else "unknown",
-            entry_point=point,
+            name=point.name, distribution=distribution, version=version, entry_point=point
         )
         first = entries.setdefault(point.name, entry)
         if first is not entry:

@@ -15,7 +15,6 @@ from one_api._version import __version__
 from one_api.catalogue import RegisteredModel, is_pattern
 from one_api.counters.fallback import Resilient
 from one_api.observe import catalogue
-from one_api.observe.exposition import add_process, add_readings, expose
 from one_api.observe.families import Snapshot
 from one_api.observe.metrics import Metrics
 from one_api.observe.names import Names
@@ -147,10 +146,15 @@ class Monitoring:
             await self._publish(workers, snapshot)
             async with self._writing:
                 await asyncio.to_thread(self._add_others, snapshot, workers)
+        # With Prometheus' library, which takes 1 MB of processes that nobody scrapes.
+        from one_api.observe.exposition import expose
+
         return await asyncio.to_thread(expose, snapshot, accept)
 
     def gather(self) -> Snapshot:
         """The metrics of this process."""
+        from one_api.observe.exposition import add_process, add_readings  # see `render`
+
         snapshot = self._metrics.snapshot()
         add_process(snapshot, __version__)
         if self._parts is not None:

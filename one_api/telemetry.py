@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from one_api import settings as settings_module
 from one_api._version import __version__
-from one_api.adapter.http import HTTPTransport
 from one_api.errors import ConfigurationError
 from one_api.observe.access_log import AccessLog
 from one_api.observe.log_road import open_road
 from one_api.observe.logs import REDACTOR
-from one_api.observe.observer import Observer
-from one_api.policy.accounts import AccountBook
 from one_api.settings import Settings
-from one_api.upstreams import Upstreams
 
 if TYPE_CHECKING:
+    from one_api.adapter.http import HTTPTransport
+    from one_api.observe.observer import Observer
     from one_api.observe.tracing import Tracing
+    from one_api.policy.accounts import AccountBook
+    from one_api.upstreams import Upstreams
 
 #: Names of variables and options whose values are secrets, most of them adapters' credentials.
 _SECRET_NAME = re.compile(r"(?:key|keys|token|secret|password|passwd|credentials?|auth)$", re.I)

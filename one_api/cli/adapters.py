@@ -10,7 +10,7 @@ from typing import cast
 import click
 import orjson
 
-from one_api.app import load_registry, new_upstream
+from one_api.app import new_upstream
 from one_api.cli.conformance import record_of
 from one_api.cli.doctoring import Check, Order, examine
 from one_api.cli.model_lists import ModelList, ask_for_models, shortened
@@ -18,6 +18,7 @@ from one_api.cli.printing import print_table, printable
 from one_api.cli.registries import refuse_wrong_adapters
 from one_api.cli.scaffolding import KINDS, AdapterNames, Kind, NameRefusedError, write
 from one_api.discovery import AdapterEntry
+from one_api.provision import load_registry
 from one_api.schemas import JsonObject
 from one_api.settings import Settings
 

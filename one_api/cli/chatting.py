@@ -8,7 +8,7 @@ import sys
 import click
 import orjson
 
-from one_api.cli.registries import running_registry
+from one_api.cli.running import running_registry
 from one_api.errors import GatewayError
 from one_api.failover import Failover, RequestContext
 from one_api.gateway import Gateway, GatewayOptions, StreamedReply

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from typing_extensions import override
 
 from one_api._version import __version__
-from one_api.cli.adapters import adapters
-from one_api.cli.alerts import alerts
-from one_api.cli.chatting import chat
-from one_api.cli.configuration import config
-from one_api.cli.contributed import ContributedCommand, contributed_commands
-from one_api.cli.database import db
-from one_api.cli.keys import keys
-from one_api.cli.listings import models, route, upstreams
-from one_api.cli.logs import logs
-from one_api.cli.serving import serve
+from one_api.cli.garbage import collector_paused
 from one_api.errors import ConfigurationError
-from one_api.settings import environment
+
+if TYPE_CHECKING:
+    from one_api.cli.contributed import ContributedCommand
+
+#: Where each command is. Only the one that is run is imported: a supervisor that only waits for
+#: its workers would else hold 60 MB of what other commands need.
+_COMMANDS: Final[Mapping[str, str]] = {
+    "adapters": "one_api.cli.adapters",
+    "alerts": "one_api.cli.alerts",
+    "chat": "one_api.cli.chatting",
+    "config": "one_api.cli.configuration",
+    "db": "one_api.cli.database",
+    "keys": "one_api.cli.keys",
+    "logs": "one_api.cli.logs",
+    "models": "one_api.cli.listings",
+    "route": "one_api.cli.listings",
+    "serve": "one_api.cli.serving",
+    "upstreams": "one_api.cli.listings",
+}
 
 
 class SettingsError(click.ClickException):
@@ -41,11 +52,16 @@ class _Commands(click.Group):
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *contributed_commands()})
+        return sorted({*_COMMANDS, *_contributed()})
 
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, cmd_name) or contributed_commands().get(cmd_name)
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
+            return _contributed().get(cmd_name)
+        with collector_paused():
+            command: click.Command = getattr(import_module(module), cmd_name)
+        return command
 
     @override
     def resolve_command(
@@ -53,10 +69,8 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         # A shell that completes a line is not to run anything.
-        if isinstance(command, ContributedCommand) and not ctx.resilient_parsing:
-            command = command.load()
-            # What adapters get, for those of the same package to read the same settings from.
-            ctx.obj = environment()
+        if name not in _COMMANDS and not ctx.resilient_parsing:
+            return name, _loaded(command, ctx), rest
         return name, command, rest
 
     @override
@@ -67,11 +81,25 @@ class _Commands(click.Group):
             raise SettingsError(exc) from exc
 
 
+def _contributed() -> dict[str, ContributedCommand]:
+    from one_api.cli.contributed import contributed_commands  # with all that settings take
+
+    return contributed_commands()
+
+
+def _loaded(command: click.Command | None, ctx: click.Context) -> click.Command | None:
+    """The command that a package contributes as `command`."""
+    from one_api.cli.contributed import ContributedCommand
+    from one_api.settings import environment
+
+    if not isinstance(command, ContributedCommand):
+        return command
+    # What adapters get, for those of the same package to read the same settings from.
+    ctx.obj = environment()
+    return command.load()
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="one-api")
 def main() -> None:
     """An OpenAI-compatible LLM gateway."""
-
-
-for _command in (serve, models, adapters, upstreams, route, chat, config, keys, logs, db, alerts):
-    main.add_command(_command)

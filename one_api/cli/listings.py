@@ -9,12 +9,14 @@ from pathlib import Path
 import click
 
 from one_api.adapter.base import BaseModelAdapter
-from one_api.app import load_registry, new_upstream
+from one_api.app import new_upstream
 from one_api.cli.model_lists import ask_for_models
 from one_api.cli.printing import print_table
-from one_api.cli.registries import running_registry, upstreams_option
+from one_api.cli.registries import upstreams_option
+from one_api.cli.running import running_registry
 from one_api.deployment import Timeouts
 from one_api.errors import GatewayError
+from one_api.provision import load_registry
 from one_api.routing import Router
 from one_api.settings import Settings
 from one_api.web.admin import RouteStep, explain_route

@@ -1,14 +1,16 @@
-"""Registries for commands: as a server would have them, and running for a while."""
+"""What a server would serve, and whether it would start; nobody is asked, nothing is opened."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import click
 
-from one_api.app import load_registry, new_upstream
+from one_api.adapter.http import WireReply, WireRequest
+from one_api.deployment import Timeouts
+from one_api.errors import UpstreamUnreachable
+from one_api.provision import load_registry
 from one_api.registry import ModelRegistry
 from one_api.settings import Settings
 
@@ -17,12 +19,21 @@ upstreams_option = click.option(
 )
 
 
+class _NoNetwork:
+    """The HTTP client of adapters that are only to be built; the real one costs 10 MB."""
+
+    def send(
+        self, request: WireRequest, timeouts: Timeouts
+    ) -> AbstractAsyncContextManager[WireReply]:
+        raise UpstreamUnreachable("Providers are not asked before the gateway serves.")
+
+
 def registry_to_serve(settings: Settings) -> ModelRegistry:
-    """The registry of a server that is about to start.
+    """The registry of a server that is about to start; it cannot be started itself.
 
     Raises: ConfigurationError for whatever a server would not start with.
     """
-    registry = load_registry(settings, new_upstream())
+    registry = load_registry(settings, _NoNetwork())
     settings.require_keys_in_public(extra_keys=has_keys_in_file(registry))
     refuse_wrong_adapters(registry)
     return registry
@@ -38,17 +49,3 @@ def refuse_wrong_adapters(registry: ModelRegistry) -> None:
     for entry in registry.entries:
         if entry.configuration_error:
             raise entry.configuration_error
-
-
-@asynccontextmanager
-async def running_registry(settings: Settings) -> AsyncIterator[ModelRegistry]:
-    """A started registry, which ends with the block."""
-    upstream = new_upstream()
-    registry = load_registry(settings, upstream)
-    await upstream.open()
-    await registry.start()
-    try:
-        yield registry
-    finally:
-        await registry.close()
-        await upstream.close()

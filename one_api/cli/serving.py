@@ -6,31 +6,34 @@ import contextlib
 import functools
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from one_api._version import __version__
-from one_api.app import create_asgi_app
+from one_api.cli.garbage import collector_paused
 from one_api.cli.registries import has_keys_in_file, registry_to_serve, upstreams_option
+from one_api.cli.supervisor import serve as serve_forever
 from one_api.registry import ModelRegistry
-from one_api.runtime.asgi import ASGIBridge
-from one_api.runtime.server import serve as serve_forever
-from one_api.runtime.server import tune_garbage_collector
 from one_api.settings import Settings
 from one_api.telemetry import open_log
+
+if TYPE_CHECKING:
+    from one_api.runtime.asgi import ASGIBridge
 
 _PACKAGE = Path(__file__).parent.parent
 
 
 def _load_worker(settings: Settings) -> ASGIBridge:
     """What each server process runs."""
+    # The web framework, the database and the HTTP client: the supervisor needs none of them.
+    from one_api.app import create_asgi_app
+
     open_log(settings)
-    app = create_asgi_app(settings)
-    tune_garbage_collector()
-    return app
+    return create_asgi_app(settings)
 
 
 @click.command()
@@ -51,8 +54,12 @@ def serve(addr: str | None, reload: bool, **given: Any) -> None:
         given["host"], given["port"] = _split_address(addr)
     settings = Settings.load(**given)
     open_log(settings)
-    registry = registry_to_serve(settings)
-    click.echo(_banner(settings, registry))
+    with collector_paused():
+        click.echo(_banner(settings, registry_to_serve(settings)))
+        if settings.workers > 1 and not reload:
+            # Several workers share what was imported before they are forked. One alone would only
+            # leave the supervisor with 35 MB that it has no use for.
+            import_module("one_api.app")
     with _shared_metrics(settings) as settings:
         serve_forever(
             functools.partial(_load_worker, settings),

@@ -190,7 +190,13 @@ class PromptRequest(BaseModel):
     `null` means absent. Build one with `from_wire`.
     """
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        strict=True,
+        extra="ignore",
+        frozen=True,
+        protected_namespaces=(),
+        defer_build=True,  # see `RequestBody`
+    )
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     messages: Annotated[list[Message], Field(min_length=1, max_length=100_000)]

@@ -18,7 +18,14 @@ class RequestBody(BaseModel):
     Nested values stay the dictionaries that arrived. Build one with `from_wire`.
     """
 
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        strict=True,
+        extra="allow",
+        frozen=True,
+        protected_namespaces=(),
+        # What nobody asks for is never built: 60 ms and 1.5 MB for all formats but chat's.
+        defer_build=True,
+    )
 
     #: The fields by name, each with its place in the definition.
     _places: ClassVar[Mapping[str, int]] = {}

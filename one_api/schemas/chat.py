@@ -226,6 +226,8 @@ class ChatCompletionRequest(RequestBody):
     Nested values stay the dictionaries that arrived. Build one with `from_wire`.
     """
 
+    model_config = ConfigDict(defer_build=False)  # Nobody's first chat is to wait for it.
+
     messages: Annotated[list[Message], Field(min_length=1)]
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     #: Models to try after `model`, in order; the gateway's own field, no provider gets it.

@@ -11,9 +11,10 @@ from typing_extensions import override
 
 from one_api.adapter import UpstreamServerError
 from one_api.adapter.clock import SystemClock
-from one_api.app import create_app, load_registry, new_upstream
+from one_api.app import create_app, new_upstream
 from one_api.deployment import Deployment
 from one_api.probing import Prober
+from one_api.provision import load_registry
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
 from one_api.runtime import Drain

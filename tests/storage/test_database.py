@@ -303,7 +303,7 @@ def test_missing_driver_is_told_with_its_remedy() -> None:
     )
 
     assert (
-        "one_api.errors.ConfigurationError: DATABASE_URL: the driver for PostgreSQL is not "
+        "one_api.errors.own.ConfigurationError: DATABASE_URL: the driver for PostgreSQL is not "
         "installed; expected pip install 'one-api-gateway[postgres]'"
     ) == child.stderr.splitlines()[-1]
 

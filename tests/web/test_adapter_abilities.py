@@ -21,11 +21,11 @@ from one_api.adapter import (
     UpstreamOverloaded,
     WireRequest,
 )
-from one_api.alerting import log_notice
-from one_api.app import load_registry, new_upstream
+from one_api.app import new_upstream
 from one_api.asking import count_prompt
 from one_api.failover import RequestContext
 from one_api.policy.auth import key_id
+from one_api.provision import load_registry, log_notice
 from one_api.registry import ModelRegistry
 from one_api.schemas.chat import ChatCompletionRequest
 from one_api.schemas.embeddings import EmbeddingRequest

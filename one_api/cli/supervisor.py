@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server import MPServer
 from typing_extensions import override
 
-from one_api.runtime.asgi import ASGIBridge
+from one_api.cli.garbage import collector_paused, tune_garbage_collector
+
+if TYPE_CHECKING:
+    from one_api.runtime.asgi import ASGIBridge
 
 #: Connections per process. granian stops accepting at `backpressure`, which counts connections
 #: and would be 1,024 by default: fewer than the streams one process can hold.
@@ -29,16 +31,6 @@ _HEADER_TIMEOUT_MS = 10_000
 _KILL_GRACE_S = 5
 #: granian would lead its log past ours, and close what others log to; so it only sets levels.
 _LOGGING: dict[str, Any] = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
-
-
-def tune_garbage_collector() -> None:
-    """Keep the collector away from what lives as long as the process.
-
-    A gateway makes few cycles, and a full collection in the middle of a stream is felt.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
 
 
 class _Supervisor(MPServer):
@@ -63,7 +55,9 @@ def _load_in_worker(load: Callable[[], ASGIBridge], supervisor_pid: int | None) 
         # Kept until the application listens, which looks for a signal that nobody handles.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    bridge = load()
+    with collector_paused():
+        bridge = load()
+        tune_garbage_collector()
     bridge.app.supervisor_pid = supervisor_pid
     return bridge
 
@@ -82,6 +76,7 @@ def serve(
     On SIGHUP every worker reloads, in place. `load` must be picklable. `reload_paths` restart the
     workers when files below them change.
     """
+    tune_garbage_collector()
     server = _Supervisor(
         "one_api",
         address=host,
