@@ -412,6 +412,35 @@ def test_a_process_whose_reader_is_stuck_ends_all_the_same() -> None:
     assert (0, b"done\n") == (child.returncode, out)
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(
+            "fork", marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+        ),
+        "spawn",
+    ],
+)
+def test_the_last_words_of_a_child_are_written(method: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import logging, multiprocessing\n"
+        "from one_api.observe.log_road import open_road\n"
+        "def speak():\n"
+        f"    if {method!r} == 'spawn': open_road('json')\n"
+        "    for number in range(300): logging.info('word %d', number)\n"
+        "if __name__ == '__main__':\n"
+        "    open_road('json')\n"
+        f"    child = multiprocessing.get_context({method!r}).Process(target=speak)\n"
+        "    child.start(); child.join()\n"
+    )
+    done = run(f"import runpy; runpy.run_path({str(program)!r}, run_name='__main__')")
+
+    assert [f"word {number}" for number in range(300)] == [
+        json.loads(line)["event"] for line in done.stderr.splitlines()
+    ]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_writes_its_log() -> None:
     done = run(

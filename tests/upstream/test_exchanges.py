@@ -1,0 +1,339 @@
+"""Requests on their way: bodies of every kind, deadlines, and leaving at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+from typing_extensions import override
+
+from one_api.adapter.http import MAX_REPLY_BYTES, WireRequest
+from one_api.deployment import Timeouts
+from one_api.errors import (
+    GatewayError,
+    RequestTooLarge,
+    UpstreamDisconnected,
+    UpstreamTimeout,
+)
+from one_api.upstream import READ_BUFFER_BYTES, Upstream
+from tests.scripted_upstream import (
+    Chunk,
+    EndChunks,
+    Hang,
+    Head,
+    Pause,
+    ScriptedUpstream,
+    Send,
+    Step,
+    WaitForClose,
+    json_reply,
+)
+from tests.upstream.peers import peer, read_to_end
+
+PATIENT = Timeouts(connect_s=5, idle_s=5, total_s=5)
+OK = json_reply(200, {})
+EARLY = b"HTTP/1.1 100 Continue\r\n\r\n"
+CHUNKED = Head(200, (("Transfer-Encoding", "chunked"),))
+
+
+async def ask(
+    client: Upstream, request: WireRequest, timeouts: Timeouts = PATIENT
+) -> tuple[int, bytes]:
+    async with client.send(request, timeouts) as reply:
+        return reply.status, await reply.read(MAX_REPLY_BYTES)
+
+
+async def failure(
+    client: Upstream, request: WireRequest, timeouts: Timeouts = PATIENT
+) -> GatewayError:
+    with pytest.raises(GatewayError) as caught:
+        await ask(client, request, timeouts)
+    return caught.value
+
+
+class Pieces:
+    """A body in pieces, which may end in an error; `is_left` once nobody wants more of it."""
+
+    def __init__(self, *pieces: bytes, error: Exception | None = None) -> None:
+        self._pieces = pieces
+        self._error = error
+        self.is_left = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            for piece in self._pieces:
+                yield piece
+            if self._error is not None:
+                raise self._error
+        finally:
+            self.is_left.set()
+
+
+class Endless(Pieces):
+    """A body that never ends."""
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(READ_BUFFER_BYTES)
+        finally:
+            self.is_left.set()
+
+
+class TestBodies:
+    @pytest.mark.parametrize("size", [0, 1, READ_BUFFER_BYTES, READ_BUFFER_BYTES + 1, 3_000_000])
+    async def test_bytes_arrive_whole(
+        self, client: Upstream, provider: ScriptedUpstream, size: int
+    ) -> None:
+        provider.script(OK, repeat_last=True)
+        body = bytes(range(256)) * (size // 256) + bytes(size % 256)
+
+        for _ in range(2):
+            assert (200, b"{}") == await ask(client, WireRequest(url=provider.url, body=body))
+
+        assert [body, body] == [request.body for request in provider.requests]
+        assert str(size) == provider.requests[0].headers["content-length"]
+        assert 1 == provider.connections
+
+    @pytest.mark.parametrize(
+        ("told", "framing"),
+        [
+            ({}, ("transfer-encoding", "chunked")),
+            ({"Content-Length": "8"}, ("content-length", "8")),
+        ],
+        ids=["chunked", "of told length"],
+    )
+    async def test_pieces_arrive_in_order(
+        self,
+        client: Upstream,
+        provider: ScriptedUpstream,
+        told: dict[str, str],
+        framing: tuple[str, str],
+    ) -> None:
+        provider.script(OK, repeat_last=True)
+        for _ in range(2):
+            body = Pieces(b"one ", b"", b"two", b"!")
+            request = WireRequest(url=provider.url, headers=told, body=body)
+            assert (200, b"{}") == await ask(client, request)
+
+        assert [b"one two!"] * 2 == [request.body for request in provider.requests]
+        assert framing in provider.requests[0].headers.items()
+        assert 1 == provider.connections
+
+    @pytest.mark.parametrize(
+        "body",
+        [(b"longer",), (b"two",), (b"lon", b"ger")],
+        ids=["longer", "shorter", "longer in pieces"],
+    )
+    async def test_body_of_another_length_than_told_is_not_sent_to_its_end(
+        self, client: Upstream, provider: ScriptedUpstream, body: tuple[bytes, ...]
+    ) -> None:
+        request = WireRequest(url=provider.url, headers={"Content-Length": "5"}, body=Pieces(*body))
+
+        error = await failure(client, request)
+
+        assert (UpstreamDisconnected, ValueError) == (type(error), type(error.__cause__))
+        await provider.until_no_connections()
+        assert [] == provider.requests
+
+    async def test_body_that_fails_is_the_cause(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        told = RequestTooLarge("The body is too large.")
+        request = WireRequest(url=provider.url, body=Pieces(b"some", error=told))
+
+        error = await failure(client, request)
+
+        assert (UpstreamDisconnected, told) == (type(error), error.__cause__)
+        await provider.until_no_connections()
+        assert [] == provider.requests
+
+    @pytest.mark.parametrize("is_endless", [True, False], ids=["pieces", "bytes"])
+    async def test_answer_that_comes_before_the_body_went_is_the_answer(
+        self, client: Upstream, is_endless: bool
+    ) -> None:
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+            await read_to_end(reader)
+
+        body = Endless()
+        async with peer(refuse) as port:
+            url = f"http://127.0.0.1:{port}"
+            request = WireRequest(url=url, body=body if is_endless else bytes(50_000_000))
+
+            assert (413, b"no") == await ask(client, request)
+
+            if is_endless:
+                await body.is_left.wait()
+
+    async def test_provider_is_not_read_faster_than_its_reply_is_taken(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        size = 8 * 1024 * 1024
+        provider.script((Head(200, (("Content-Length", str(size)),)), Send(bytes(size))))
+        sizes = []
+        async with client.send(WireRequest(url=provider.url), PATIENT) as reply:
+            async for data in reply.chunks():
+                sizes.append(len(data))
+                for _ in range(20):  # as much as comes meanwhile is there at the next turn
+                    await asyncio.sleep(0)
+
+        # What is held, and one read of the event loop.
+        assert (size, True) == (sum(sizes), max(sizes) <= READ_BUFFER_BYTES + 256 * 1024)
+
+    async def test_reply_cannot_be_read_once_it_was_left(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        """Its connection may carry another one by then."""
+        provider.script(OK)
+        async with client.send(WireRequest(url=provider.url), PATIENT) as reply:
+            chunks = reply.chunks()
+
+        with pytest.raises(UpstreamDisconnected):
+            await anext(chunks)
+
+
+class TestDeadlines:
+    async def test_each_exchange_has_its_own(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        """The timer of a connection outlives an exchange: it is neither missed nor obeyed."""
+        slow = (Pause(0.2), CHUNKED, Chunk(b"a"), Pause(0.2), Chunk(b"b"), EndChunks())
+        provider.script(OK, slow, (CHUNKED, Chunk(b"a"), Hang()))
+        request = WireRequest(url=provider.url)
+
+        assert (200, b"{}") == await ask(client, request, Timeouts(total_s=0.3))
+        assert (200, b"ab") == await ask(client, request, Timeouts(idle_s=60))
+        error = await failure(client, request, Timeouts(idle_s=0.05))
+
+        assert (UpstreamTimeout, "The provider sent nothing for 0.05 s.") == (
+            type(error),
+            error.message,
+        )
+        assert 1 == provider.connections
+
+    @pytest.mark.parametrize(
+        ("steps", "message"),
+        [
+            ((Send(EARLY),), "did not answer within 0.1 s."),
+            ((CHUNKED, Chunk(b"a"), Send(b"1;")), "sent nothing for 0.05 s."),
+            ((CHUNKED, Chunk(b"a"), Send(b"0\r\n")), "sent nothing for 0.05 s."),
+        ],
+        ids=["only 1xx", "a chunk that does not begin", "a trailer that does not end"],
+    )
+    async def test_provider_that_says_nothing_at_length_is_a_timeout(
+        self, client: Upstream, provider: ScriptedUpstream, steps: tuple[Step, ...], message: str
+    ) -> None:
+        is_headless = steps == (Send(EARLY),)
+        timeouts = Timeouts(total_s=0.1) if is_headless else Timeouts(idle_s=0.05)
+        provider.script((*steps, *(Pause(0.005), Send(EARLY if is_headless else b"x")) * 200))
+
+        error = await failure(client, WireRequest(url=provider.url), timeouts)
+
+        assert (UpstreamTimeout, f"The provider {message}") == (type(error), error.message)
+        await provider.requests[0].until_closed()
+
+    async def test_provider_that_never_pauses_is_a_timeout(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        provider.script((CHUNKED, *(Chunk(bytes(100_000)),) * 100_000))
+        request, timeouts = WireRequest(url=provider.url), Timeouts(total_s=0.2)
+
+        async with client.send(request, timeouts) as reply, aclosing(reply.chunks()) as chunks:
+            await anext(chunks)
+            await asyncio.sleep(0.3)  # more has come meanwhile
+            with pytest.raises(UpstreamTimeout, match=r"took longer than 0\.2 s"):
+                await anext(chunks)
+
+
+async def cancelled_after(begun: asyncio.Event, client: Upstream, request: WireRequest) -> None:
+    asking = asyncio.create_task(ask(client, request))
+    await begun.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
+class TestLeaving:
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            (WaitForClose(),),
+            (Send(b"HTTP/1.1 200 O"), WaitForClose()),
+            (CHUNKED, WaitForClose()),
+            (CHUNKED, Chunk(b"a"), WaitForClose()),
+        ],
+        ids=["before the head", "in the head", "before the body", "in the body"],
+    )
+    @pytest.mark.parametrize("is_used", [False, True], ids=["new", "used"])
+    async def test_cancelled_request_closes_its_connection_at_once(
+        self,
+        client: Upstream,
+        provider: ScriptedUpstream,
+        steps: tuple[Step, ...],
+        is_used: bool,
+    ) -> None:
+        request = WireRequest(url=provider.url, body=b"{}")
+        if is_used:
+            provider.script(OK)
+            await ask(client, request)
+        provider.script(steps)
+        asking = asyncio.create_task(ask(client, request))
+        cancelled = (await provider.until_requests(1 + is_used))[-1]
+
+        asking.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await cancelled.until_closed()
+        await provider.until_no_connections()
+
+    async def test_cancelled_upload_closes_its_connection_at_once(self, client: Upstream) -> None:
+        """Also where the provider takes nothing of what is still to be sent."""
+        has_begun, is_closed, body = asyncio.Event(), asyncio.Event(), Endless()
+
+        async def take_little(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            has_begun.set()
+            await is_closed.wait()
+            await read_to_end(reader)
+
+        async with peer(take_little) as port:
+            request = WireRequest(url=f"http://127.0.0.1:{port}", body=body)
+            await cancelled_after(has_begun, client, request)
+            await body.is_left.wait()
+            await client.close()
+            is_closed.set()
+
+    async def test_cancelled_handshake_closes_its_connection_at_once(
+        self, client: Upstream
+    ) -> None:
+        has_begun = asyncio.Event()
+
+        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            has_begun.set()
+            await read_to_end(reader)
+
+        async with peer(say_nothing) as port:
+            request = WireRequest(url=f"https://127.0.0.1:{port}")
+            await cancelled_after(has_begun, client, request)
+
+    async def test_closing_the_client_ends_what_is_under_way(
+        self, provider: ScriptedUpstream
+    ) -> None:
+        provider.script((CHUNKED, Chunk(b"a"), WaitForClose()))
+        client = Upstream(user_agent="tests")
+        await client.open()
+        async with (
+            client.send(WireRequest(url=provider.url), PATIENT) as reply,
+            aclosing(reply.chunks()) as chunks,
+        ):
+            assert b"a" == await anext(chunks)
+            await client.close()
+            with pytest.raises(UpstreamDisconnected):
+                await anext(chunks)
+        await provider.until_no_connections()
