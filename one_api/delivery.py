@@ -249,8 +249,14 @@ class Delivery:
             yield head
             # The first read may have held the whole stream, and nothing may follow it.
             choices, deadline = answer.request.n or 1, attempt.context.deadline
-            while not reply.is_done:
-                event = await next_event(events, reply, choices, deadline)
+            # Where nothing bounds the wait, to ask for what would takes as long as an event does.
+            is_bounded = reply.is_relayed or deadline is not None
+            while not (is_bounded and reply.is_done):
+                event = await (
+                    next_event(events, reply, choices, deadline)
+                    if is_bounded
+                    else anext(events, None)
+                )
                 if event is None:
                     break
                 data = reply.take(event)

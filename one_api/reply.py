@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import orjson
 
 from one_api.adapter.http import MAX_REPLY_BYTES
@@ -32,6 +30,8 @@ class ReplyStream:
         self._reader: ChunkReader | None = None
         self.is_closed = False
         self.is_committed = False
+        #: Whether the provider speaks OpenAI's format, in which a reply says itself that it ends.
+        self.is_relayed = False
 
     def take(self, event: Event) -> bytes:
         """What `event` adds to the stream; maybe nothing.
@@ -39,30 +39,29 @@ class ReplyStream:
         Raises: the provider's error when a relayed stream tells one; UpstreamInvalidResponse.
         """
         if not isinstance(event, Relay):
-            if self._relay is not None or self._reader is not None:
+            if self.is_relayed:
                 raise UpstreamInvalidResponse(_MIXED)
-            return self._write((event,))
+            return self._write(event)
         if self._writer is not None and self._reader is None:
             raise UpstreamInvalidResponse(_MIXED)
+        self.is_relayed = True
         if not self._dialect.relays:
             if self._reader is None:
                 self._reader = ChunkReader(self._form)
-            return self._write(self._reader.feed(event.data))
+                self._writer = self._dialect.stream_writer(self._form)
+            return b"".join(map(self._write, self._reader.feed(event.data)))
         if self._relay is None:
             self._relay = StreamRelay(self._form)
         out = self._relay.feed(event.data)
         self.is_committed = self._relay.is_committed
         return out
 
-    def _write(self, events: Iterable[Event]) -> bytes:
+    def _write(self, event: Event) -> bytes:
         if self._writer is None:
             self._writer = self._dialect.stream_writer(self._form)
-        out = b""
-        for event in events:
-            if isinstance(event, CONTENT_EVENTS):
-                self.is_committed = True
-            out += self._writer.write(event)
-        return out
+        if not self.is_committed:
+            self.is_committed = isinstance(event, CONTENT_EVENTS)
+        return self._writer.write(event)
 
     def close(self) -> bytes:
         """The end of the stream; nothing when it was given before.
@@ -76,7 +75,7 @@ class ReplyStream:
             return self._relay.close()
         if self._writer is None:
             raise UpstreamDisconnected("The provider's reply ended before it began.")
-        owed = self._write(self._reader.close()) if self._reader else b""
+        owed = b"".join(map(self._write, self._reader.close())) if self._reader else b""
         return owed + self._writer.close()
 
     @property

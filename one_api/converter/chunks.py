@@ -50,6 +50,9 @@ class ChunkWriter:
         self._start = Start()
         self._head = b""
         self._tail = b""
+        #: By choice: where its text is kept, and what stands before a piece of it in a chunk.
+        self._texts: dict[int, tuple[list[str], bytes]] = {}
+        self._text_tail = b""
         self.usage: Usage | None = None
 
     def write(self, event: Event) -> bytes:  # noqa: C901 - one arm for each event of a closed set
@@ -58,12 +61,8 @@ class ChunkWriter:
         Raises: UpstreamInvalidResponse for an event out of contract.
         """
         match event:
-            case TextDelta(text=text, choice=choice, logprobs=logprobs):
-                if not text and logprobs is None:
-                    return b""
-                introduction = self._introduce(choice)
-                self._choices[choice].text.append(text)
-                return introduction + self._chunk(choice, {"content": text}, logprobs=logprobs)
+            case TextDelta():
+                return self._text(event)
             case ToolCallDelta():
                 return self._tool_call(event)
             case ReasoningDelta(text=text, choice=choice):
@@ -115,6 +114,29 @@ class ChunkWriter:
     def texts(self) -> list[str]:
         """Everything the model wrote so far, in pieces."""
         return [text for choice in self._choices.values() for text in choice.texts()]
+
+    def _text(self, event: TextDelta) -> bytes:
+        text, choice = event.text, event.choice
+        known = self._texts.get(choice)
+        if known is None or event.logprobs is not None:
+            return self._unusual_text(event)
+        if not text:
+            return b""
+        # Nothing but the text is new: to write the whole chunk takes twice as long (1.2 us more).
+        texts, head = known
+        texts.append(text)
+        return head + orjson.dumps(text) + self._text_tail
+
+    def _unusual_text(self, event: TextDelta) -> bytes:
+        """The first text of a choice, or one with more than the text."""
+        text, choice, logprobs = event.text, event.choice, event.logprobs
+        if not text and logprobs is None:
+            return b""
+        introduction = self._introduce(choice)
+        texts = self._choices[choice].text
+        texts.append(text)
+        self._texts[choice] = texts, self._head + b'{"index":%d,"delta":{"content":' % choice
+        return introduction + self._chunk(choice, {"content": text}, logprobs=logprobs)
 
     def _choice(self, index: int) -> ChoiceState:
         return self._choices.get(index) or ChoiceState()
@@ -179,6 +201,7 @@ class ChunkWriter:
             envelope = orjson.dumps(self._envelope())
             self._head = b"data: " + envelope[:-1] + b',"choices":['
             self._tail = b'],"usage":null}\n\n' if self._form.include_usage else b"]}\n\n"
+            self._text_tail = b'},"logprobs":null,"finish_reason":null}' + self._tail
         body = orjson.dumps(
             {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         )

@@ -85,20 +85,39 @@ class StreamRelay:
 
     def _advance(self, whole: bytes) -> bytes:
         """What whole frames let us send on: those that bring only text as they are."""
-        out: list[bytes] = []
+        known = self._template
+        frames, at = known.row(whole) if known is not None else (0, 0)
+        self.content_frames += frames
+        if at == len(whole):
+            return whole
+        out, last = [whole[:at]], len(whole) - 2
         try:
-            for raw in whole[:-2].split(b"\n\n"):
-                if self._template is not None and self._template.fits(raw):
-                    self.content_frames += 1
-                    out.append(raw + b"\n\n")
-                    continue
-                frame_as_it_came = raw + b"\n\n"
-                self._rewrite(frame_as_it_came, out)
-                if self._is_plain and self.is_committed and out[-1] == frame_as_it_came:
-                    self._template = FrameTemplate.of(raw)
+            while at <= last:
+                end = whole.find(b"\n\n", at, last)
+                end = last if end < 0 else end
+                self._pass_frame(whole[at:end], out)
+                at = end + 2
+                if known is None and self._template is not None:
+                    # Once for each read: to look at what is left of it after each of its frames
+                    # would take time that grows with the square of them.
+                    known = self._template
+                    frames, size = known.row(whole[at:])
+                    self.content_frames += frames
+                    out.append(whole[at : at + size])
+                    at += size
         except GatewayError as exc:
             self._keep(exc, out)
         return b"".join(out)
+
+    def _pass_frame(self, raw: bytes, out: list[bytes]) -> None:
+        frame_as_it_came = raw + b"\n\n"
+        if self._template is not None and self._template.fits(raw):
+            self.content_frames += 1
+            out.append(frame_as_it_came)
+            return
+        self._rewrite(frame_as_it_came, out)
+        if self._is_plain and self.is_committed and out[-1] == frame_as_it_came:
+            self._template = FrameTemplate.of(raw)
 
     def has_finished(self, choices: int) -> bool:
         """Whether `choices` choices, and all that began, have a finish reason.

@@ -8,19 +8,23 @@ small part of the time of parsing and mending it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 #: Where a string begins whose content may differ from frame to frame.
 _HOLE = re.compile(rb'"(?:content|arguments|obfuscation)"\s*+:\s*+"')
 #: The rest of a JSON string, from after its opening quote to before its closing one.
-_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+')
+_STRING = re.compile(rb'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+')
 
 
-@dataclass(frozen=True, slots=True)
 class FrameTemplate:
     """The parts of a frame around the strings that differ."""
 
-    parts: tuple[bytes, ...]
+    __slots__ = ("_after", "_before", "_between", "_others")
+
+    def __init__(self, parts: tuple[bytes, ...]) -> None:
+        self._before, *self._others = parts
+        #: From the one string of a frame to its end, and to that of the next one.
+        self._after = self._others[0] + b"\n\n" if len(self._others) == 1 else b""
+        self._between = self._after + self._before
 
     @classmethod
     def of(cls, frame: bytes) -> FrameTemplate:
@@ -34,16 +38,34 @@ class FrameTemplate:
 
     def fits(self, frame: bytes) -> bool:
         """Whether `frame` differs from the template's in its strings alone."""
-        first, *others = self.parts
-        if not frame.startswith(first):
+        if not frame.startswith(self._before):
             return False
-        at = len(first)
-        for part in others:
+        at = len(self._before)
+        for part in self._others:
             at = _end_of_string(frame, at)
             if not frame.startswith(part, at):
                 return False
             at += len(part)
         return at == len(frame)
+
+    def row(self, frames: bytes) -> tuple[int, int]:
+        """How many of `frames`, each ended by an empty line, fit up to one that does not, and
+        the bytes these are.
+
+        They are looked at all at once: 99 took 9,000 opcodes one by one, and 100 like this. Of
+        frames with more than one string it knows nothing, nor where a string is none: it says 0.
+        """
+        if not self._after or not frames.startswith(self._before):
+            return 0, 0
+        *texts, last = frames[len(self._before) :].split(self._between)
+        text, end, rest = last.partition(self._after)
+        if end:
+            texts.append(text)
+        else:
+            rest = self._before + last
+        if not all(map(_STRING.fullmatch, texts)):
+            return 0, 0
+        return len(texts), len(frames) - len(rest)
 
 
 def _end_of_string(frame: bytes, at: int) -> int:

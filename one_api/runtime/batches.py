@@ -27,14 +27,16 @@ async def send_batches(
     """
     batch: list[bytes] = []
     size = 0
+    advance = chunks.__anext__
     while True:
         # What an `await` does, in two parts: between them is known whether it would wait.
-        step: Any = anext(chunks).__await__()
+        step: Any = advance()
         try:
             awaited = step.send(None)
         except StopIteration as given:
-            batch.append(given.value)
-            size += len(given.value)
+            piece = given.value
+            batch.append(piece)
+            size += len(piece)
             if size >= MAX_BATCH_BYTES:
                 await send(b"".join(batch))
                 batch, size = [], 0

@@ -38,6 +38,22 @@ def test_text_is_streamed_as_it_comes() -> None:
     assert [OPENING, {"content": "Hel"}, {"content": "lo"}, {}] == deltas_of(stream)
 
 
+@pytest.mark.parametrize("usage", [False, True], ids=["plain", "with-usage"])
+def test_every_piece_of_a_text_is_written_like_the_first(*, usage: bool) -> None:
+    reply_form = form(include_usage=usage)
+    piece = TextDelta('"\\ü\u2028🦙\n', 1)
+    writer = ChunkWriter(reply_form)
+    writer.write(Start(id='a""b', system_fingerprint=""))
+    writer.write(TextDelta("", 1))
+    writer.write(TextDelta("of the first choice"))
+
+    first = writer.write(piece).split(b"\n\n")[-2]
+
+    assert 3 * [first + b"\n\n"] == [writer.write(piece) for _ in range(3)]
+    assert [{"content": piece.text}] == [c["delta"] for c in json.loads(first[6:])["choices"]]
+    assert 4 * piece.text == "".join(writer.texts[1:])
+
+
 def test_chunk_has_every_field_that_openai_sends() -> None:
     start = Start(id="chatcmpl-theirs", service_tier="default", system_fingerprint="fp_1")
 

@@ -101,3 +101,36 @@ def test_a_template_fits_what_differs_in_its_strings_alone() -> None:
         b"",
     ):
         assert not template.fits(other)
+
+
+FRAME = b'data: {"delta":{"content":"%b"},"n":1}\n\n'
+KNOWN = FrameTemplate.of((FRAME % b"a").removesuffix(b"\n\n"))
+
+
+@settings(deadline=None)
+@given(
+    texts=st.lists(st.sampled_from([b"", b"b", rb"\"", rb"\\", b'"}', b"data: "]), max_size=6),
+    other=st.sampled_from([b"", b": ping\n\n", b"data: [DONE]\n\n", (FRAME % b"c")[:-3]]),
+)
+def test_a_row_holds_the_frames_that_fit_one_by_one(texts: list[bytes], other: bytes) -> None:
+    fitting = [FRAME % text for text in texts if text != b'"}']
+    row = b"".join(fitting)
+
+    assert (len(fitting), len(row)) == KNOWN.row(row + other)
+
+
+@pytest.mark.parametrize("text", [b'b"', b"\\", b"b\nc", b"b\n\nc"], ids=repr)
+def test_a_row_with_a_string_that_is_none_is_not_known(text: bytes) -> None:
+    assert (0, 0) == KNOWN.row(FRAME % b"a" + FRAME % text + FRAME % b"c")
+
+
+def test_a_row_of_frames_with_two_strings_is_not_known() -> None:
+    frame = b'data: {"delta":{"content":"a"},"n":1,"obfuscation":"x"}'
+    assert (0, 0) == FrameTemplate.of(frame).row(frame + b"\n\n")
+
+
+@pytest.mark.parametrize("blank", [b"\n", b"\n\n", b"\n\n\n"], ids=repr)
+def test_more_empty_lines_than_one_end_a_frame(blank: bytes) -> None:
+    frames = openai_frames(openai_chunks(HELLO))
+
+    assert b"".join(frames) == relayed([b"".join(frame + blank for frame in frames)])[0]

@@ -81,7 +81,6 @@ class MessageParser(ReplyParser):
         self._usage = UsageCount()
         self._blocks: dict[int, ReplyBlock] = {}
         self._content: list[JsonObject] = []
-        self._events: list[Event] = []
         self._tool_calls = 0
         self._thinking_blocks = 0
         self._thinking_with_text = -1
@@ -92,7 +91,7 @@ class MessageParser(ReplyParser):
         self._has_started = False
         self.is_paused = False
         self.is_done = False
-        self._handlers: dict[str, Callable[[Mapping[str, Any]], None]] = {
+        self._handlers: dict[str, Callable[[Mapping[str, Any]], Iterable[Event]]] = {
             "content_block_delta": self._take_delta,
             "content_block_start": self._begin_block,
             "content_block_stop": self._end_block,
@@ -123,17 +122,15 @@ class MessageParser(ReplyParser):
             if event.event == ":":
                 yield KeepAlive()
             elif event.data != b"[DONE]":
-                self._take(event.data)
                 # Given one by one: what comes with an error in one read is told before it.
-                yield from self._given()
+                yield from self._take(event.data)
 
     @override
     def close(self) -> Iterable[Event]:
         if self.is_done:
             return ()
         if self.is_paused:
-            self._finish()
-            return self._given()
+            return self._finish()
         if self._has_bytes and not self._has_started:
             raise UpstreamInvalidResponse("The provider's reply is not an event stream.")
         raise UpstreamDisconnected("The provider's reply ended before it was complete.")
@@ -147,59 +144,54 @@ class MessageParser(ReplyParser):
         self._stop_reason = ""
         self.is_paused = False
 
-    def _given(self) -> list[Event]:
-        events, self._events = self._events, []
-        return events
-
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> Iterable[Event]:
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError as exc:
             raise UpstreamInvalidResponse("The provider's stream has an invalid event.") from exc
-        kind = event.get("type") if isinstance(event, dict) else None
-        # Anthropic adds types of events; those not known are to be ignored.
-        handler = self._handlers.get(kind) if isinstance(kind, str) else None
-        if handler is not None:
-            handler(event)
+        try:
+            handler = self._handlers[event["type"]]
+        except (KeyError, TypeError):
+            # Anthropic adds types of events; those not known are to be ignored.
+            return ()
+        return handler(event)
 
-    def _take_ping(self, event: Mapping[str, Any]) -> None:
-        self._events.append(KeepAlive())
+    def _take_ping(self, event: Mapping[str, Any]) -> Iterable[Event]:
+        return (KeepAlive(),)
 
-    def _take_error(self, event: Mapping[str, Any]) -> None:
+    def _take_error(self, event: Mapping[str, Any]) -> Iterable[Event]:
         raise error_from_event(event)
 
-    def _begin_message(self, event: Mapping[str, Any]) -> None:
+    def _begin_message(self, event: Mapping[str, Any]) -> Iterable[Event]:
         message = _object(event, "message")
         self._usage.take(message.get("usage"))
         if self._has_started:
-            return
+            return ()
         self._has_started = True
         given = message.get("id")
         tail = given.removeprefix("msg_") if isinstance(given, str) else ""
-        self._events.append(
-            Start(
-                id=f"chatcmpl-{tail}" if tail else None,
-                service_tier=service_tier_from_wire(message.get("usage")),
-            )
+        start = Start(
+            id=f"chatcmpl-{tail}" if tail else None,
+            service_tier=service_tier_from_wire(message.get("usage")),
         )
+        return (start,)
 
-    def _begin_block(self, event: Mapping[str, Any]) -> None:
+    def _begin_block(self, event: Mapping[str, Any]) -> Iterable[Event]:
         block = ReplyBlock(_object(event, "content_block"))
         self._blocks[_index(event)] = block
         if block.kind == "text":
-            self._add_text(block.begin_text("text"))
-        elif block.kind == "tool_use":
+            return self._add_text(block.begin_text("text"))
+        if block.kind == "tool_use":
             block.number = self._tool_calls
             self._tool_calls += 1
             name = block.begin_text("name")
-            self._events.append(
-                ToolCallDelta(
-                    index=block.number,
-                    id=block.begin_text("id") or None,
-                    name=self._reading.names.get(name, name),
-                )
+            call = ToolCallDelta(
+                index=block.number,
+                id=block.begin_text("id") or None,
+                name=self._reading.names.get(name, name),
             )
-        elif block.kind in ("thinking", "redacted_thinking"):
+            return (call,)
+        if block.kind in ("thinking", "redacted_thinking"):
             block.number = self._thinking_blocks
             self._thinking_blocks += 1
             fields = {"type": block.kind}
@@ -207,41 +199,47 @@ class MessageParser(ReplyParser):
                 fields[name] = block.begin_text(name)
             if block.begin_text("signature"):
                 fields["signature"] = block.begin_text("signature")
-            self._add_thinking(block, fields)
+            return self._add_thinking(block, fields)
+        return ()
 
-    def _take_delta(self, event: Mapping[str, Any]) -> None:
+    def _take_delta(self, event: Mapping[str, Any]) -> Iterable[Event]:
         block = self._blocks.get(_index(event))
         if block is None:
             raise UpstreamInvalidResponse("The provider's stream adds to a block not begun.")
-        delta = _object(event, "delta")
-        kind = delta.get("type")
-        if kind == "citations_delta":
-            block.cite(_object(delta, "citation"))
-            return
-        text = block.take(delta)
-        if not text:
-            return
-        if kind == "text_delta":
-            self._add_text(text)
-        elif kind == "input_json_delta" and block.kind == "tool_use":
-            self._events.append(ToolCallDelta(index=block.number, arguments=text))
-        elif kind == "thinking_delta":
-            self._add_thinking(block, {"thinking": text})
-        elif kind == "signature_delta":
-            self._add_thinking(block, {"signature": text})
+        delta = event.get("delta")
+        if not isinstance(delta, dict):
+            return ()
+        if delta.get("type") == "text_delta":
+            return self._add_text(block.add("text", delta))
+        return self._take_rarer_delta(block, delta)
 
-    def _end_block(self, event: Mapping[str, Any]) -> None:
+    def _take_rarer_delta(self, block: ReplyBlock, delta: Mapping[str, Any]) -> Iterable[Event]:
+        match delta.get("type"):
+            case "thinking_delta":
+                text = block.add("thinking", delta)
+                return self._add_thinking(block, {"thinking": text}) if text else ()
+            case "signature_delta":
+                text = block.add("signature", delta)
+                return self._add_thinking(block, {"signature": text}) if text else ()
+            case "input_json_delta":
+                text = block.add("partial_json", delta)
+                is_call = block.kind == "tool_use"
+                return (ToolCallDelta(block.number, arguments=text),) if text and is_call else ()
+            case "citations_delta":
+                block.cite(_object(delta, "citation"))
+        return ()
+
+    def _end_block(self, event: Mapping[str, Any]) -> Iterable[Event]:
         block = self._blocks.get(_index(event))
         if block is None:
-            return
+            return ()
         if block.kind == "tool_use" and not block.has_streamed_input:
             given = block.begin.get("input")
             arguments = orjson.dumps(given if isinstance(given, dict) else {}).decode()
-            self._events.append(ToolCallDelta(index=block.number, arguments=arguments))
-        elif block.kind == "text":
-            self._events += self._text.annotations(block)
+            return (ToolCallDelta(index=block.number, arguments=arguments),)
+        return self._text.annotations(block) if block.kind == "text" else ()
 
-    def _take_message_delta(self, event: Mapping[str, Any]) -> None:
+    def _take_message_delta(self, event: Mapping[str, Any]) -> Iterable[Event]:
         delta = _object(event, "delta")
         reason = delta.get("stop_reason")
         if isinstance(reason, str):
@@ -253,49 +251,51 @@ class MessageParser(ReplyParser):
         if isinstance(explanation, str) and explanation:
             self._refusal = explanation
         self._usage.take(event.get("usage"))
+        return ()
 
-    def _end_message(self, event: Mapping[str, Any]) -> None:
+    def _end_message(self, event: Mapping[str, Any]) -> Iterable[Event]:
         if self._stop_reason == "pause_turn" and self.content:
             self.is_paused = True
-        else:
-            self._finish()
+            return ()
+        return self._finish()
 
-    def _add_text(self, text: str) -> None:
+    def _add_text(self, text: str) -> Iterable[Event]:
         passed = self._text.feed(text)
-        if passed:
-            self._events.append(TextDelta(passed))
-        if self.is_stopped:
-            # The rest is not waited for: it would be paid for and thrown away.
-            usage = self._usage.total(unreported_chars=self._text.seen_chars)
-            stop = Finish("stop", stop_sequence=self._text.stop_sequence)
-            self._events += (UsageReport(usage), stop)
-            self.is_done = True
+        delta = (TextDelta(passed),) if passed else ()
+        if self._text.stop_sequence is None:
+            return delta
+        # The rest is not waited for: it would be paid for and thrown away.
+        self.is_done = True
+        usage = self._usage.total(unreported_chars=self._text.seen_chars)
+        return (*delta, UsageReport(usage), Finish("stop", stop_sequence=self._text.stop_sequence))
 
-    def _add_thinking(self, block: ReplyBlock, fields: Mapping[str, str]) -> None:
+    def _add_thinking(self, block: ReplyBlock, fields: Mapping[str, str]) -> Iterable[Event]:
+        events: list[Event] = []
         text = fields.get("thinking")
         if text:
             if self._thinking_with_text not in (-1, block.number):
                 text = f"\n\n{text}"
             self._thinking_with_text = block.number
-            self._events.append(ReasoningDelta(text))
+            events.append(ReasoningDelta(text))
         if self._reading.keeps_thinking:
-            self._events.append(ThinkingBlockDelta(index=block.number, fields=fields))
+            events.append(ThinkingBlockDelta(index=block.number, fields=fields))
+        return events
 
-    def _finish(self) -> None:
+    def _finish(self) -> Iterable[Event]:
+        self.is_done = True
         rest = self._text.close()
-        if rest:
-            self._events.append(TextDelta(rest))
-        self._events.append(UsageReport(self._usage.total()))
+        events: list[Event] = [TextDelta(rest)] if rest else []
+        events.append(UsageReport(self._usage.total()))
         reason = _FINISH_REASONS.get(self._stop_reason, "stop")
         if reason == "content_filter":
-            self._events.append(RefusalDelta(self._refusal))
+            events.append(RefusalDelta(self._refusal))
         if reason == "tool_calls":
             # Calls of the provider's own tools are none of the client's.
             called: FinishReason = "function_call" if self._reading.is_legacy else "tool_calls"
             reason = called if self._tool_calls else "stop"
         sequence = self._stop_sequence if self._stop_reason == "stop_sequence" else None
-        self._events.append(Finish(reason, stop_sequence=sequence))
-        self.is_done = True
+        events.append(Finish(reason, stop_sequence=sequence))
+        return events
 
 
 class _AnswerText:
@@ -304,22 +304,25 @@ class _AnswerText:
     def __init__(self, reading: Reading) -> None:
         self._fence = FenceStripper() if reading.is_json else None
         self._scanner = StopScanner(reading.local_stops)
+        self._passes_all = self._fence is None and not reading.local_stops
+        #: The stop sequence that ended the text, None so far.
+        self.stop_sequence: str | None = None
         self.seen_chars = 0
         self._annotated_chars = 0
-
-    @property
-    def stop_sequence(self) -> str | None:
-        """The stop sequence that ended the text, None so far."""
-        return self._scanner.matched
 
     def feed(self, text: str) -> str:
         """The text that may be sent on."""
         self.seen_chars += len(text)
-        return self._scanner.feed(self._fence.feed(text) if self._fence else text)
+        if self._passes_all:
+            return text
+        passed = self._scanner.feed(self._fence.feed(text) if self._fence else text)
+        self.stop_sequence = self._scanner.matched
+        return passed
 
     def close(self) -> str:
         """The text held back to the end."""
         rest = self._scanner.feed(self._fence.close()) if self._fence else ""
+        self.stop_sequence = self._scanner.matched
         return rest + self._scanner.close()
 
     def annotations(self, block: ReplyBlock) -> list[Annotation]:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from one_api.adapter import JsonObject
 from one_api_claude.blocks import tool_input
-
-#: Delta fields by delta type: what a delta of that type adds to.
-_FIELDS: Mapping[str, str] = {
-    "text_delta": "text",
-    "thinking_delta": "thinking",
-    "signature_delta": "signature",
-    "input_json_delta": "partial_json",
-}
 
 
 @dataclass(slots=True)
@@ -27,7 +21,7 @@ class ReplyBlock:
 
     begin: Mapping[str, Any]
     number: int = 0
-    _added: dict[str, list[str]] = field(default_factory=dict)
+    _added: dict[str, list[str]] = field(default_factory=partial(defaultdict, list))
     citations: list[Mapping[str, Any]] = field(default_factory=list)
 
     @property
@@ -46,13 +40,12 @@ class ReplyBlock:
         value = self.begin.get(name)
         return value if isinstance(value, str) else ""
 
-    def take(self, delta: Mapping[str, Any]) -> str:
-        """Keep a delta, and give the text it adds."""
-        name = _FIELDS.get(str(delta.get("type")))
-        text = delta.get(name) if name is not None else None
-        if name is None or not isinstance(text, str) or not text:
+    def add(self, name: str, delta: Mapping[str, Any]) -> str:
+        """Add to the field `name` what a delta brings for it, and give that; maybe nothing."""
+        text = delta.get(name)
+        if not isinstance(text, str) or not text:
             return ""
-        self._added.setdefault(name, []).append(text)
+        self._added[name].append(text)
         return text
 
     def cite(self, citation: Mapping[str, Any]) -> None:
