@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, Self
 
 AskKind = Literal["window", "concurrency"]
 
@@ -36,8 +36,15 @@ CONCURRENCY_RETRY_S = 1.0
 MAX_VALUE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class _Asked(NamedTuple):
+    name: str
+    amount: int
+    limit: int
+    kind: AskKind = "window"
+    window_s: int = 60
+
+
+class Ask(_Asked):
     """`amount` of what `name` counts, of which there is at most `limit`.
 
     A window of the same name but another length is another counter. An amount of 0 takes nothing
@@ -45,19 +52,19 @@ class Ask:
     Raises: ValueError for a negative amount, or a limit or a window out of range.
     """
 
-    name: str
-    amount: int
-    limit: int
-    kind: AskKind = "window"
-    window_s: int = 60
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if self.amount < 0 or not 0 <= self.limit <= MAX_LIMIT:
-            raise ValueError(f"{self.name}: {self.amount} of {self.limit} cannot be asked for")
-        if not 1 <= self.window_s <= MAX_WINDOW_S:
-            raise ValueError(f"{self.name}: a window has 1 to {MAX_WINDOW_S} s")
-        if self.kind == "concurrency" and self.amount != 1:
-            raise ValueError(f"{self.name}: leases are asked for one at a time")
+    def __new__(
+        cls, name: str, amount: int, limit: int, kind: AskKind = "window", window_s: int = 60
+    ) -> Self:
+        """An ask within the bounds."""
+        if amount < 0 or not 0 <= limit <= MAX_LIMIT:
+            raise ValueError(f"{name}: {amount} of {limit} cannot be asked for")
+        if not 1 <= window_s <= MAX_WINDOW_S:
+            raise ValueError(f"{name}: a window has 1 to {MAX_WINDOW_S} s")
+        if kind == "concurrency" and amount != 1:
+            raise ValueError(f"{name}: leases are asked for one at a time")
+        return super().__new__(cls, name, amount, limit, kind, window_s)
 
 
 class Standing(NamedTuple):
@@ -96,7 +103,7 @@ class Grant:
         """The names of the concurrencies that this holds."""
         if not self.is_granted:
             return []
-        return [standing.ask.name for standing in self.standings if is_lease(standing.ask)]
+        return [ask.name for ask, _, _, _ in self.standings if ask.kind == "concurrency"]
 
     def corrections(self, actual: Mapping[str, int]) -> list[tuple[Standing, int]]:
         """What each window is off by, now that `actual` is known; nothing at any later call."""
@@ -106,8 +113,8 @@ class Grant:
         return [
             (standing, difference)
             for standing in self.standings
-            if standing.ask.name in actual and not is_lease(standing.ask)
-            if (difference := max(actual[standing.ask.name], 0) - standing.ask.amount)
+            if (ask := standing.ask).name in actual and ask.kind == "window"
+            if (difference := max(actual[ask.name], 0) - ask.amount)
         ]
 
 

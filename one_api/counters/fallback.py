@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal, TypeVar
 
 from typing_extensions import override
@@ -157,5 +156,5 @@ class Resilient(Counters):
         for ask in asks:
             limit = -(-ask.limit // self._processes)
             amount = ask.amount if ask.amount > ask.limit else min(ask.amount, limit)
-            shares.append(replace(ask, amount=amount, limit=limit))
+            shares.append(Ask(ask.name, amount, limit, ask.kind, ask.window_s))
         return shares

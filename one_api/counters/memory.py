@@ -56,48 +56,49 @@ class MemoryCounters(Counters):
         return self._entries.bytes_used
 
     def take_nowait(self, asks: Sequence[Ask]) -> Grant:
-        """`take` for those who cannot await; it is a few microseconds' work."""
-        require_distinct(asks)
+        """`take` for those who cannot await, and know that no two asks are for the same counter."""
         now_ms = int(self._clock() * 1000)
-        asked = [(ask, self._counter(ask, now_ms)) for ask in asks]
-        refused: Ask | None = None
-        wait_ms: int | None = 0
-        for ask, counter in asked:
-            ask_wait_ms = counter.wait_ms(ask.amount, ask.limit)
-            if wait_ms is not None and (ask_wait_ms is None or ask_wait_ms > wait_ms):
-                refused, wait_ms = ask, ask_wait_ms
         lease = str(next(self._grants))
-        if refused is None:
-            for ask, counter in asked:
-                counter.take(ask.amount, lease)
+        standings: list[Standing] = []
+        for ask in asks:
+            standing = self._counter(ask, now_ms).take(ask, lease, now_ms)
+            if standing is None:
+                self._undo(standings, lease)
+                return self._refuse(asks, lease, now_ms)
+            standings.append(standing)
         return Grant(
-            is_granted=refused is None,
-            standings=tuple([counter.standing(ask) for ask, counter in asked]),
+            is_granted=True,
+            standings=tuple(standings),
             lease=lease,
             origin=self,
-            refused=refused,
-            retry_after_s=None if wait_ms is None else wait_ms / 1000,
+            retry_after_s=0.0,
         )
+
+    def give_back_nowait(self, grant: Grant, actual: Mapping[str, int]) -> None:
+        """`settle` and `release` in one, for those who cannot await."""
+        if not grant.is_granted:
+            return
+        is_settled, grant.is_settled = grant.is_settled, True
+        for (name, amount, _, kind, window_s), _, _, index in grant.standings:
+            if kind == "concurrency":
+                self._release(name, grant.lease)
+            elif not is_settled and name in actual:
+                self._correct((name, window_s), index, max(actual[name], 0) - amount)
 
     @override
     async def take(self, asks: Sequence[Ask]) -> Grant:
+        require_distinct(asks)
         return self.take_nowait(asks)
 
     @override
     async def settle(self, grant: Grant, actual: Mapping[str, int]) -> None:
-        for standing, difference in grant.corrections(actual):
-            window = self._windows.get((standing.ask.name, standing.ask.window_s))
-            if window is not None:
-                window.correct(standing.window, difference)
+        for (ask, _, _, index), difference in grant.corrections(actual):
+            self._correct((ask.name, ask.window_s), index, difference)
 
     @override
     async def release(self, grant: Grant) -> None:
         for name in grant.leased:
-            leases = self._leases.get(name)
-            if leases is not None:
-                leases.release(grant.lease)
-                if not leases.ends_ms:
-                    del self._leases[name]
+            self._release(name, grant.lease)
 
     @override
     async def get(self, key: str) -> bytes | None:
@@ -124,21 +125,58 @@ class MemoryCounters(Counters):
         """Nothing is to be let go of."""
 
     def _counter(self, ask: Ask, now_ms: int) -> _Window | _Leases:
-        """The counter of `ask`, as it is now."""
-        if is_lease(ask):
-            leases = self._leases.get(ask.name)
-            if leases is None:
+        name, _, _, kind, window_s = ask
+        if kind == "window":
+            window = self._windows.get((name, window_s))
+            if window is None:
                 self._sweep(now_ms)
-                leases = self._leases[ask.name] = _Leases(self._lease_ms)
-            leases.advance(now_ms)
-            return leases
-        key = (ask.name, ask.window_s)
-        window = self._windows.get(key)
-        if window is None:
+                window = self._windows[name, window_s] = _Window(window_s * 1000)
+            return window
+        leases = self._leases.get(name)
+        if leases is None:
             self._sweep(now_ms)
-            window = self._windows[key] = _Window(ask.window_s * 1000)
-        window.advance(now_ms)
-        return window
+            leases = self._leases[name] = _Leases(self._lease_ms)
+        return leases
+
+    def _undo(self, taken: Sequence[Standing], lease: str) -> None:
+        for ask, _, _, index in taken:
+            if is_lease(ask):
+                self._release(ask.name, lease)
+            else:
+                self._correct((ask.name, ask.window_s), index, -ask.amount)
+
+    def _refuse(self, asks: Sequence[Ask], lease: str, now_ms: int) -> Grant:
+        """Why `asks`, of which nothing is taken, cannot all be had."""
+        refused: Ask | None = None
+        wait_ms: int | None = 0
+        standings: list[Standing] = []
+        for ask in asks:
+            counter = self._counter(ask, now_ms)
+            counter.advance(now_ms)
+            ask_wait_ms = counter.wait_ms(ask, now_ms)
+            if wait_ms is not None and (ask_wait_ms is None or ask_wait_ms > wait_ms):
+                refused, wait_ms = ask, ask_wait_ms
+            standings.append(counter.standing(ask, now_ms))
+        return Grant(
+            is_granted=False,
+            standings=tuple(standings),
+            lease=lease,
+            origin=self,
+            refused=refused,
+            retry_after_s=None if wait_ms is None else wait_ms / 1000,
+        )
+
+    def _correct(self, key: tuple[str, int], index: int, difference: int) -> None:
+        window = self._windows.get(key)
+        if window is not None:
+            window.correct(index, difference)
+
+    def _release(self, name: str, lease: str) -> None:
+        leases = self._leases.get(name)
+        if leases is not None:
+            leases.ends_ms.pop(lease, None)
+            if not leases.ends_ms:
+                del self._leases[name]
 
     def _sweep(self, now_ms: int) -> None:
         """Forget what counts nothing, each time that there is twice as much as had to be kept.
@@ -162,11 +200,11 @@ class MemoryCounters(Counters):
 class _Window:
     """What was taken in a window and in the one before it; see the package's docstring."""
 
-    __slots__ = ("_left_ms", "_window_ms", "current", "index", "previous")
+    __slots__ = ("_ends_ms", "_window_ms", "current", "index", "previous")
 
     def __init__(self, window_ms: int) -> None:
         self._window_ms = window_ms
-        self._left_ms = window_ms
+        self._ends_ms = 0
         self.index = 0
         self.current = 0
         self.previous = 0
@@ -177,29 +215,45 @@ class _Window:
 
     def advance(self, now_ms: int) -> None:
         """Begin the window that it is time for."""
-        index, elapsed_ms = divmod(now_ms, self._window_ms)
+        index = now_ms // self._window_ms
         if index == self.index + 1:
             self.previous, self.current = self.current, 0
         elif index != self.index:
             self.previous = self.current = 0
         self.index = index
-        self._left_ms = self._window_ms - elapsed_ms
+        self._ends_ms = (index + 1) * self._window_ms
 
-    def wait_ms(self, amount: int, limit: int) -> int | None:
-        """In how many milliseconds there is room for `amount`, if nothing else is taken."""
-        if amount > limit:
+    def take(self, ask: Ask, lease: str, now_ms: int) -> Standing | None:
+        """How things stand with what was taken; None when there is too little left of it."""
+        if now_ms >= self._ends_ms:
+            self.advance(now_ms)
+        current = self.current + ask.amount
+        remaining = ask.limit - current
+        reset_ms = self._ends_ms - now_ms
+        if self.previous:
+            remaining -= self._reached(reset_ms)
+        if remaining < 0:
             return None
-        room = limit - self.current - amount
+        self.current = current
+        if current:
+            reset_ms += self._window_ms
+        elif not self.previous:
+            reset_ms = 0
+        return Standing(ask, remaining, reset_ms / 1000, self.index)
+
+    def wait_ms(self, ask: Ask, now_ms: int) -> int | None:
+        """In how many milliseconds there is room for `ask`, if nothing else is taken."""
+        if ask.amount > ask.limit:
+            return None
+        left_ms = self._ends_ms - now_ms
+        room = ask.limit - self.current - ask.amount
         if room >= 0:  # once enough of the previous window is out of reach
             if not self.previous:
                 return 0
-            return max(self._left_ms - room * self._window_ms // self.previous, 0)
+            return max(left_ms - room * self._window_ms // self.previous, 0)
         # This window fades only after it is over.
-        reach_ms = (limit - amount) * self._window_ms // self.current
-        return self._left_ms + self._window_ms - reach_ms
-
-    def take(self, amount: int, lease: str) -> None:
-        self.current += amount
+        reach_ms = (ask.limit - ask.amount) * self._window_ms // self.current
+        return left_ms + self._window_ms - reach_ms
 
     def correct(self, index: int, difference: int) -> None:
         if index == self.index:
@@ -207,46 +261,52 @@ class _Window:
         elif index == self.index - 1:
             self.previous = max(self.previous + difference, 0)
 
-    def standing(self, ask: Ask) -> Standing:
-        faded = -(-self.previous * self._left_ms // self._window_ms)
-        remaining = max(ask.limit - self.current - faded, 0)
+    def standing(self, ask: Ask, now_ms: int) -> Standing:
+        """How things stand without taking anything."""
+        left_ms = self._ends_ms - now_ms
+        remaining = max(ask.limit - self.current - self._reached(left_ms), 0)
+        reset_ms = left_ms if self.previous else 0
         if self.current:
-            reset_ms = self._left_ms + self._window_ms
-        else:
-            reset_ms = self._left_ms if self.previous else 0
+            reset_ms = left_ms + self._window_ms
         return Standing(ask, remaining, reset_ms / 1000, self.index)
+
+    def _reached(self, left_ms: int) -> int:
+        """What counts of the previous window: all that is not known to be out of reach."""
+        return -(-self.previous * left_ms // self._window_ms)
 
 
 class _Leases:
     """Who holds one of what there is a limited number of, and until when at most."""
 
-    __slots__ = ("_lease_ms", "_now_ms", "ends_ms")
+    __slots__ = ("_lease_ms", "ends_ms")
 
     def __init__(self, lease_ms: int) -> None:
         self._lease_ms = lease_ms
-        self._now_ms = 0
         #: By lease, in the order in which they end.
         self.ends_ms: dict[str, int] = {}
 
     def advance(self, now_ms: int) -> None:
         """Forget what has ended."""
-        self._now_ms = now_ms
         while self.ends_ms:
             first = next(iter(self.ends_ms))
             if self.ends_ms[first] > now_ms:
                 break
             del self.ends_ms[first]
 
-    def wait_ms(self, amount: int, limit: int) -> int | None:
-        if amount > limit:
+    def take(self, ask: Ask, lease: str, now_ms: int) -> Standing | None:
+        """How things stand with one taken; None when as many are held as may be."""
+        self.advance(now_ms)
+        held = len(self.ends_ms) + 1
+        if held > ask.limit:
             return None
-        return 0 if len(self.ends_ms) + amount <= limit else int(CONCURRENCY_RETRY_S * 1000)
+        self.ends_ms[lease] = now_ms + self._lease_ms
+        return Standing(ask, ask.limit - held, 0.0)
 
-    def take(self, amount: int, lease: str) -> None:
-        self.ends_ms[lease] = self._now_ms + self._lease_ms
+    def wait_ms(self, ask: Ask, now_ms: int) -> int | None:
+        if ask.amount > ask.limit:
+            return None
+        is_free = len(self.ends_ms) + ask.amount <= ask.limit
+        return 0 if is_free else int(CONCURRENCY_RETRY_S * 1000)
 
-    def release(self, lease: str) -> None:
-        self.ends_ms.pop(lease, None)
-
-    def standing(self, ask: Ask) -> Standing:
+    def standing(self, ask: Ask, now_ms: int) -> Standing:
         return Standing(ask, max(ask.limit - len(self.ends_ms), 0), 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -33,11 +34,10 @@ class RequestLine(Message):
 
     @override
     def fields(self) -> Mapping[str, object]:
-        """As in docs/logging.md; None for what this request has not."""
+        """As in docs/logging.md; what this request has not is left out."""
         exchange = self._exchange
         deployment, error, usage = exchange.deployment, exchange.error, exchange.usage
-        is_asked = deployment is not None
-        return {
+        told = {
             "event": "request",
             "request_id": exchange.request_id,
             "trace_id": getattr(exchange.span, "trace_id", None),
@@ -46,7 +46,7 @@ class RequestLine(Message):
             "endpoint": exchange.endpoint or None,
             "model": exchange.model or None,
             "deployment": deployment.name if deployment is not None else None,
-            "attempts": len(exchange.attempts) if is_asked else None,
+            "attempts": len(exchange.attempts) or None,
             "status": exchange.status,
             "error": (error.code or error.type) if error is not None else None,
             "stream": exchange.is_stream,
@@ -54,13 +54,26 @@ class RequestLine(Message):
             "first_content_ms": _ms(exchange.time_to_first_content_s),
             "total_ms": _ms(exchange.total_s),
             "overhead_ms": _ms(exchange.overhead_s),
-            "prompt_tokens": usage.prompt_tokens if usage is not None else None,
-            "cached_tokens": usage.cached_tokens if usage is not None else None,
-            "completion_tokens": usage.completion_tokens if usage is not None else None,
-            "reasoning_tokens": usage.reasoning_tokens if usage is not None else None,
-            "usage_estimated": usage.estimated if usage is not None else None,
-            "cost_usd": exchange.cost_microusd / 1_000_000 if usage is not None else None,
         }
+        if usage is not None:
+            told |= {
+                "prompt_tokens": usage.prompt_tokens,
+                "cached_tokens": usage.cached_tokens,
+                "completion_tokens": usage.completion_tokens,
+                "reasoning_tokens": usage.reasoning_tokens,
+                "usage_estimated": usage.estimated,
+                "cost_usd": exchange.cost_microusd / 1_000_000,
+            }
+        return {name: value for name, value in told.items() if value is not None}
+
+
+class _Record(logging.LogRecord):
+    """A record like another one, but of this moment: made in 1 µs instead of 3.5."""
+
+    def __init__(self, like: logging.LogRecord, message: RequestLine) -> None:
+        self.__dict__.update(like.__dict__)
+        self.msg = message
+        self.created = time.time()
 
 
 class AccessLog(Observer):
@@ -71,6 +84,10 @@ class AccessLog(Observer):
 
     def __init__(self) -> None:
         self._logger = logging.getLogger(LOGGER)
+        self._records = {
+            level: logging.LogRecord(LOGGER, level, "", 0, "", None, None)
+            for level in (logging.DEBUG, logging.INFO, logging.WARNING)
+        }
 
     @override
     def ended(self, exchange: Exchange) -> None:
@@ -78,10 +95,7 @@ class AccessLog(Observer):
         if exchange.status < 400 and is_quiet(exchange):
             level = logging.DEBUG
         if self._logger.isEnabledFor(level):
-            # Made here: who called needs no looking for.
-            self._logger.handle(
-                logging.LogRecord(LOGGER, level, "", 0, RequestLine(exchange), None, None)
-            )
+            self._logger.handle(_Record(self._records[level], RequestLine(exchange)))
 
 
 def is_quiet(exchange: Exchange) -> bool:

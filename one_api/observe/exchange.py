@@ -38,34 +38,32 @@ class Exchange:
     where none was asked for: anything may stand there. Times are of `time.perf_counter`.
     """
 
-    __slots__ = (
-        "answered_s",
-        "asked_s",
-        "attempts",
-        "began_s",
-        "cache",
-        "client_address",
-        "cost_microusd",
-        "ended_s",
-        "endpoint",
-        "error",
-        "finished_s",
-        "first_content_s",
-        "is_stream",
-        "key_id",
-        "method",
-        "model",
-        "observers",
-        "pace",
-        "reply_body",
-        "request_body",
-        "request_id",
-        "span",
-        "status",
-        "traceparent",
-        "tracestate",
-        "usage",
-    )
+    # What stays as it is here costs nothing, and most requests set a third of it: with a slot for
+    # each, which has to be filled, a request begins in 89 opcodes instead of 35.
+    client_address: str | None = None
+    #: What was asked and answered, for observers that want bodies; cut to what is kept of them.
+    request_body: str | None = None
+    reply_body: str | None = None
+    key_id: str | None = None
+    model = ""
+    usage: Usage | None = None
+    cost_microusd = 0
+    cache: str | None = None
+    error: GatewayError | None = None
+    is_stream = False
+    status = 0
+    pace: Pace | None = None
+    #: Whatever the observer that traces wants to find again.
+    span: object = None
+    #: When the first deployment was asked.
+    asked_s: float | None = None
+    #: When its answer was here: the whole of it, or the first content of a stream.
+    answered_s: float | None = None
+    first_content_s: float | None = None
+    #: When the head of the response was made.
+    finished_s: float | None = None
+    #: When the last of the response was given to the server.
+    ended_s: float | None = None
 
     def __init__(
         self,
@@ -81,44 +79,21 @@ class Exchange:
         self.request_id = request_id
         self.method = method
         self.endpoint = endpoint
-        self.client_address: str | None = None
         #: What the client says of the trace that this request is part of.
         self.traceparent = traceparent
         self.tracestate = tracestate
-        #: What was asked and answered, for observers that want bodies; cut to what is kept of them.
-        self.request_body: str | None = None
-        self.reply_body: str | None = None
-        self.key_id: str | None = None
-        self.model = ""
         self.attempts: list[AttemptFacts] = []
-        self.usage: Usage | None = None
-        self.cost_microusd = 0
-        self.cache: str | None = None
-        self.error: GatewayError | None = None
-        self.is_stream = False
-        self.status = 0
-        self.pace: Pace | None = None
-        #: Whatever the observer that traces wants to find again.
-        self.span: object = None
         self.began_s = time.perf_counter()
-        #: When the first deployment was asked.
-        self.asked_s: float | None = None
-        #: When its answer was here: the whole of it, or the first content of a stream.
-        self.answered_s: float | None = None
-        self.first_content_s: float | None = None
-        #: When the head of the response was made.
-        self.finished_s: float | None = None
-        #: When the last of the response was given to the server.
-        self.ended_s: float | None = None
         observers.began(self)
 
     # -- meanwhile
 
     def ask(self, deployment: Deployment) -> AttemptFacts:
         """`deployment` is asked now; end what is returned with `end_attempt`."""
-        attempt = AttemptFacts(deployment, time.perf_counter())
+        now_s = time.perf_counter()
+        attempt = AttemptFacts(deployment, now_s)
         if self.asked_s is None:
-            self.asked_s = attempt.began_s
+            self.asked_s = now_s
         self.attempts.append(attempt)
         self.observers.asked(self, attempt)
         return attempt

@@ -9,6 +9,8 @@ import select
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing import parent_process
+from multiprocessing.util import Finalize, register_after_fork
 from types import TracebackType
 from typing import TextIO
 
@@ -49,6 +51,8 @@ class LogRoad:
         for handler in root.handlers[:]:
             root.removeHandler(handler)
         root.addHandler(self.handler)
+        _flush_at_end(self.handler)
+        register_after_fork(self.handler, _flush_at_end)
         root.setLevel(logging.INFO)
         logging.getLogger(_OURS).setLevel(logging.DEBUG if is_debug else logging.NOTSET)
         logging.getLogger("alembic").setLevel(logging.WARNING)  # It tells of each of its plugins.
@@ -148,6 +152,12 @@ def close_road() -> None:
 def _revive() -> None:
     if _Road.now is not None:
         _Road.now.handler.start()
+
+
+def _flush_at_end(handler: QueueingHandler) -> None:
+    """Write the last lines of a child, too, which multiprocessing ends without `atexit`."""
+    if parent_process() is not None:
+        Finalize(None, handler.flush, exitpriority=-1)
 
 
 if hasattr(os, "register_at_fork"):

@@ -97,20 +97,20 @@ class Metrics(Observer):
 
     @override
     def ended(self, exchange: Exchange) -> None:
+        attempts, status, usage = exchange.attempts, exchange.status, exchange.usage
         with self._lock:
             self._in_flight -= 1
             if exchange.is_stream:
                 self._streams_open -= 1
             cell = self._cell(exchange)
-            cell.statuses[exchange.status] = cell.statuses.get(exchange.status, 0) + 1
-            self._count_times(cell, exchange)
+            cell.statuses[status] = cell.statuses.get(status, 0) + 1
+            _count_times(cell, exchange)
             if exchange.cache is not None:
                 self._cache_hits += 1
-            elif exchange.usage is not None:
-                _count_tokens(cell.tokens, exchange.usage)
+            elif usage is not None:
+                _count_tokens(cell.tokens, usage)
                 cell.cost_microusd += exchange.cost_microusd
-            attempts = exchange.attempts
-            if len(attempts) == 1 and attempts[0].ended_s and attempts[0].error is None:
+            if len(attempts) == 1 and attempts[0].error is None and attempts[0].ended_s:
                 cell.committed += 1
             elif attempts:
                 self._count_attempts(attempts)
@@ -158,22 +158,6 @@ class Metrics(Observer):
     def _buckets(self, family: Family, *labels: str) -> _Buckets:
         empty: _Buckets = [0.0] * (len(family.bounds) + 2)
         return self._histograms[family].setdefault(labels, empty)
-
-    def _count_times(self, cell: _Cell, exchange: Exchange) -> None:
-        _observe(cell.request, catalogue.REQUEST_BOUNDS_S, exchange.total_s)
-        overhead_s = exchange.overhead_s
-        if overhead_s is not None:
-            _observe(cell.overhead, catalogue.OVERHEAD_BOUNDS_S, overhead_s)
-        first_s = exchange.time_to_first_content_s
-        if first_s is not None:
-            _observe(cell.first_content, catalogue.FIRST_CONTENT_BOUNDS_S, first_s)
-        pace = exchange.pace
-        if pace is not None and pace.sum_s:
-            gaps = cell.gaps
-            for at, count in enumerate(pace.counts):
-                if count:
-                    gaps[at] += count
-            gaps[-1] += pace.sum_s
 
     def _count_attempts(self, attempts: list[AttemptFacts]) -> None:
         for at, attempt in enumerate(attempts):
@@ -248,20 +232,43 @@ def limit_of(error: GatewayError) -> str | None:
     return error.limit if isinstance(error, RateLimitExceeded) else None
 
 
+def _count_times(cell: _Cell, exchange: Exchange) -> None:
+    _observe(cell.request, catalogue.REQUEST_BOUNDS_S, exchange.total_s)
+    overhead_s = exchange.overhead_s
+    if overhead_s is not None:
+        _observe(cell.overhead, catalogue.OVERHEAD_BOUNDS_S, overhead_s)
+    first_s = exchange.first_content_s
+    if first_s is not None:
+        bounds_s = catalogue.FIRST_CONTENT_BOUNDS_S
+        _observe(cell.first_content, bounds_s, first_s - exchange.began_s)
+    pace = exchange.pace
+    if pace is not None and pace.sum_s:
+        gaps = cell.gaps
+        for at, count in enumerate(pace.counts):
+            if count:
+                gaps[at] += count
+        gaps[-1] += pace.sum_s
+
+
 def _observe(buckets: _Buckets, bounds: tuple[float, ...], value: float) -> None:
     buckets[bisect_left(bounds, value)] += 1
     buckets[-1] += value
 
 
 def _count_tokens(tokens: list[float], usage: Usage) -> None:
-    cached, written = usage.cached_tokens, usage.cache_write_tokens
-    reasoning = usage.reasoning_tokens
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
     # Details are parts of the totals, whatever a provider says.
-    tokens[0] += max(usage.prompt_tokens - cached - written, 0)
-    tokens[1] += cached
-    tokens[2] += written
-    tokens[3] += max(usage.completion_tokens - reasoning, 0)
-    tokens[4] += reasoning
+    cached, written = usage.cached_tokens, usage.cache_write_tokens
+    if cached or written:
+        tokens[1] += cached
+        tokens[2] += written
+        prompt = max(prompt - cached - written, 0)
+    reasoning = usage.reasoning_tokens
+    if reasoning:
+        tokens[4] += reasoning
+        completion = max(completion - reasoning, 0)
+    tokens[0] += prompt
+    tokens[3] += completion
 
 
 def _asked_after(attempt: AttemptFacts, later: list[AttemptFacts]) -> AttemptFacts | None:

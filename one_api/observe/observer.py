@@ -37,51 +37,35 @@ class Observer:
 
 
 class Observers:
-    """Tells several observers, each only of what it wants to know."""
+    """Tells several observers, each only of what it wants to know: see `Observer`."""
+
+    __slots__ = ("answered", "asked", "began", "ended", "streaming")
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         everyone = list(observers)
-        self._began = _overridden(everyone, "began")
-        self._asked = _overridden(everyone, "asked")
-        self._answered = _overridden(everyone, "answered")
-        self._streaming = _overridden(everyone, "streaming")
-        self._ended = _overridden(everyone, "ended")
-
-    def began(self, exchange: Exchange) -> None:
-        """See `Observer`."""
-        _tell(self._began, exchange)
-
-    def asked(self, exchange: Exchange, attempt: AttemptFacts) -> None:
-        """See `Observer`."""
-        _tell(self._asked, exchange, attempt)
-
-    def answered(self, exchange: Exchange, attempt: AttemptFacts) -> None:
-        """See `Observer`."""
-        _tell(self._answered, exchange, attempt)
-
-    def streaming(self, exchange: Exchange) -> None:
-        """See `Observer`."""
-        _tell(self._streaming, exchange)
-
-    def ended(self, exchange: Exchange) -> None:
-        """See `Observer`."""
-        _tell(self._ended, exchange)
+        self.began: Callable[[Exchange], None] = _teller(everyone, "began")
+        self.asked: Callable[[Exchange, AttemptFacts], None] = _teller(everyone, "asked")
+        self.answered: Callable[[Exchange, AttemptFacts], None] = _teller(everyone, "answered")
+        self.streaming: Callable[[Exchange], None] = _teller(everyone, "streaming")
+        self.ended: Callable[[Exchange], None] = _teller(everyone, "ended")
 
 
-def _overridden(observers: Iterable[Observer], name: str) -> tuple[Callable[..., None], ...]:
-    return tuple(
+def _teller(observers: Iterable[Observer], name: str) -> Callable[..., None]:
+    """Calls the method `name` of those that have one of their own."""
+    listeners = tuple(
         getattr(observer, name)
         for observer in observers
         if getattr(type(observer), name) is not getattr(Observer, name)
     )
 
+    def tell(*what: Any) -> None:
+        for listener in listeners:
+            try:
+                listener(*what)
+            except Exception:  # a request must not fail because of who watches it
+                logger.exception("an observer failed")
 
-def _tell(listeners: tuple[Callable[..., None], ...], *what: Any) -> None:
-    for listener in listeners:
-        try:
-            listener(*what)
-        except Exception:  # a request must not fail because of who watches it
-            logger.exception("an observer failed")
+    return tell
 
 
 #: For whoever observes nothing.

@@ -67,7 +67,10 @@ class Redactor:
     def _redacted(self, text: str) -> str:
         if self._known is not None:
             text = self._known.sub(_REDACTED, text)
-        return redact(_PLACED.sub(_without_value, text), MAX_CHARS)
+        # Each place of a credential has one of these in it; looking for them all takes 3 µs.
+        if ":" in text or "=" in text or "," in text:
+            text = _PLACED.sub(_without_value, text)
+        return redact(text, MAX_CHARS)
 
 
 def escape(text: str, *, keep_lines: bool = False) -> str:

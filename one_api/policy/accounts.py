@@ -10,23 +10,28 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from one_api.counters import Ask, Counters, Grant
+from one_api.counters import Counters, Grant
 from one_api.counters.memory import MemoryCounters
 from one_api.errors import GatewayError, PermissionDenied
 from one_api.observe import Exchange
 from one_api.observe.observer import NOBODY
 from one_api.policy.auth import NO_KEY_LIMITS, ApiKey, KeyLimits
 from one_api.policy.demand import MODEL_NOT_PRICED, Demand, Measure
-from one_api.policy.prices import PriceTable, bounded, cost_microusd, worst_case_microusd
-from one_api.policy.standing import headers_of, refusal_of
+from one_api.policy.meter import DEFAULT_COMPLETION_TOKENS, Meter
+from one_api.policy.prices import (
+    PriceTable,
+    bounded,
+    bounded_cost_microusd,
+    worst_case_microusd,
+)
+from one_api.policy.standing import refusal_of
 from one_api.redaction import redact
-from one_api.storage.entries import BudgetCap, Reservation, Settlement, TokenCounts
+from one_api.storage.entries import NO_TOKENS, BudgetCap, Reservation, Settlement
 from one_api.storage.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -35,10 +40,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: What a completion is expected to take, in tokens, where nobody set a limit.
-DEFAULT_COMPLETION_TOKENS = 1_024
-
-Scope = Literal["key", "all"]
+#: Keys whose meters are remembered at most: of an open gateway every address is one.
+_MAX_METERS: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,7 @@ class AccountBook:
         #: Whether what is kept of bodies is written down, too, and not only told to observers.
         self.logs_bodies = True
         self._tasks: set[asyncio.Task[None]] = set()
+        self._meters: dict[str, Meter] = {}
 
     def open(self, caller: ApiKey, request_id: str, exchange: Exchange | None = None) -> Account:
         """The account of one request of `caller`; `request_id` is unique for all time.
@@ -92,6 +96,17 @@ class AccountBook:
             or own.concurrent_requests is not None
             or self.limits.overall is not NO_KEY_LIMITS
         )
+
+    def meter_of(self, caller: ApiKey) -> Meter:
+        """What the requests of `caller` are counted by."""
+        meter = self._meters.get(caller.id)
+        if meter is None or meter.own is not caller.limits:
+            if len(self._meters) >= _MAX_METERS:
+                self._meters.clear()
+            limits = self.limits
+            meter = Meter(caller.id, caller.limits, per_key=limits.per_key, overall=limits.overall)
+            self._meters[caller.id] = meter
+        return meter
 
     def do_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something off the path of the request."""
@@ -111,6 +126,16 @@ class Account:
     `headers` say where the key stands. `is_handed_over` once a stream will close it.
     """
 
+    is_handed_over = False
+    request_body: str | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+    _grant: Grant | None = None
+    _is_admitted = False
+    _is_closed = False
+    _is_refused = False
+    _is_call = False
+    _reply: bytearray | None = None
+
     def __init__(
         self,
         book: AccountBook,
@@ -123,23 +148,14 @@ class Account:
         self.exchange = exchange
         exchange.key_id = caller.id
         self._request_id = request_id
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._grant: Grant | None = None
-        self._is_admitted = False
-        self._is_closed = False
-        self._is_refused = False
-        self._is_call = False
-        self.is_handed_over = False
+        self._meter = book.meter_of(caller)
         self.headers: dict[str, str] = {}
-        self.request_body: str | None = None
-        self._reply = bytearray()
 
     # -- before
 
     def allows(self, model: str) -> bool:
         """Whether the key may ask for `model`, by the name that the client uses."""
-        patterns = self.caller.models
-        return patterns is None or any(fnmatchcase(model, _stars(name)) for name in patterns)
+        return self.caller.may_ask(model)
 
     async def admit(
         self, deployments: Sequence[Deployment], measure: Measure
@@ -155,12 +171,12 @@ class Account:
         if self._is_admitted:
             return allowed
         self._loop = asyncio.get_running_loop()
-        demand = await measure() if budgets or self._counts_tokens() else None
+        demand = await measure() if budgets or self._meter.counts_tokens else None
         await self._take(demand)
         try:
             await self._reserve(allowed, demand, budgets)
         except BaseException:
-            self._give_back(tokens=0, requests=0)
+            self._give_back(self._meter.unused())
             self._is_refused = True
             raise
         self._is_admitted = True
@@ -175,25 +191,8 @@ class Account:
         self._is_call = True
         await self._take(None)
 
-    def _limits(self) -> Iterator[tuple[Scope, str, KeyLimits]]:
-        own, book = self.caller.limits, self._book.limits
-        yield "key", f"key:{self.caller.id}", own.over(book.per_key)
-        if book.overall is not NO_KEY_LIMITS:
-            yield "all", "all", book.overall
-
-    def _counts_tokens(self) -> bool:
-        return any(limits.tokens_per_minute is not None for _, _, limits in self._limits())
-
     async def _take(self, demand: Demand | None) -> None:
-        asks: list[Ask] = []
-        for _, name, limits in self._limits():
-            if limits.requests_per_minute is not None:
-                asks.append(Ask(f"{name}:requests", 1, limits.requests_per_minute))
-            if limits.tokens_per_minute is not None and demand is not None:
-                asks.append(Ask(f"{name}:tokens", _expected(demand), limits.tokens_per_minute))
-            if limits.concurrent_requests is not None:
-                running = f"{name}:running"
-                asks.append(Ask(running, 1, limits.concurrent_requests, "concurrency"))
+        asks = self._meter.asks(demand)
         if not asks:
             return
         counters = self._book.counters
@@ -201,7 +200,7 @@ class Account:
             grant = counters.take_nowait(asks)
         else:
             grant = await counters.take(asks)
-        self.headers = dict(headers_of(grant))
+        self.headers = self._meter.headers(grant)
         if not grant.is_granted:
             self._is_refused = True
             raise refusal_of(grant, self.headers)
@@ -243,7 +242,7 @@ class Account:
 
     def _budgets(self) -> tuple[BudgetCap, ...]:
         limits = self.caller.limits
-        if limits is NO_KEY_LIMITS:  # Most keys: the names of the periods alone take 5 us.
+        if not limits.has_budgets:  # Most keys: the names of the periods alone take 5 µs.
             return ()
         today = datetime.now(UTC).date()
         caps = (
@@ -287,6 +286,8 @@ class Account:
 
     def note_reply(self, data: bytes) -> None:
         """`data` goes to the client; kept only where replies are logged."""
+        if self._reply is None:
+            self._reply = bytearray()
         room = self._book.max_body_chars - len(self._reply)
         if room > 0:
             self._reply += data[:room]
@@ -318,77 +319,81 @@ class Account:
                 loop.call_soon_threadsafe(self._settle, status)
 
     def _settle(self, status: int) -> None:
-        exchange = self.exchange
-        # Providers have been seen to tell 10**12 tokens, or fewer than none.
-        usage = bounded(exchange.usage) if exchange.usage is not None else None
-        exchange.usage = usage
-        exchange.cost_microusd = self._cost(usage)
-        exchange.request_body = request_body = self.request_body
-        exchange.reply_body = reply = self._reply.decode("utf-8", "replace")
+        exchange, usage = self.exchange, self.exchange.usage
+        tokens = 0
+        if usage is not None:
+            # Providers have been seen to tell 10**12 tokens, or fewer than none.
+            exchange.usage = usage = bounded(usage)
+            exchange.cost_microusd = self._cost(usage)
+            tokens = usage.total_tokens
+        exchange.request_body = self.request_body
+        if self._reply is not None:
+            exchange.reply_body = self._reply.decode("utf-8", "replace")
         exchange.end(status)
-        self._give_back(tokens=usage.total_tokens if usage else 0)
+        if self._grant is not None:
+            self._give_back(self._meter.used(tokens))
         ledger = self._book.ledger
-        if ledger is None or self._is_call:
-            return
-        body_chars = self._book.max_body_chars if self._book.logs_bodies else 0
+        if ledger is not None and not self._is_call:
+            ledger.settle(self._request_id, self._settlement(status, usage))
+
+    def _settlement(self, status: int, usage: Usage | None) -> Settlement:
+        exchange, book = self.exchange, self._book
         error, deployment = exchange.error, exchange.deployment
-        first_content_s = exchange.time_to_first_content_s
-        ledger.settle(
-            self._request_id,
-            Settlement(
-                status=status,
-                total_ms=round(exchange.total_s * 1000),
-                error_code=(error.code or error.type) if error else None,
-                deployment=deployment.name if deployment else None,
-                attempts=len(exchange.attempts),
-                is_stream=exchange.is_stream,
-                first_content_ms=None if first_content_s is None else round(first_content_s * 1000),
-                usage=TokenCounts.of(usage) if usage else TokenCounts(),
-                is_estimated=usage.estimated if usage else False,
-                cost_microusd=exchange.cost_microusd,
-                cache=exchange.cache,
-                request_body=redact(request_body, body_chars)
-                if request_body and body_chars
-                else None,
-                reply_text=redact(reply, body_chars) if reply and body_chars else None,
-                is_truncated=max(len(request_body or ""), len(self._reply)) >= body_chars > 0,
-            ),
+        request, reply, is_truncated = None, None, False
+        if book.max_body_chars and book.logs_bodies:
+            request, reply, is_truncated = self._bodies(book.max_body_chars)
+        return Settlement(
+            status=status,
+            total_ms=round(exchange.total_s * 1000),
+            error_code=None if error is None else error.code or error.type,
+            deployment=None if deployment is None else deployment.name,
+            attempts=len(exchange.attempts),
+            is_stream=exchange.is_stream,
+            first_content_ms=_ms(exchange.time_to_first_content_s),
+            usage=usage or NO_TOKENS,
+            is_estimated=usage is not None and usage.estimated,
+            cost_microusd=exchange.cost_microusd,
+            cache=exchange.cache,
+            request_body=request,
+            reply_text=reply,
+            is_truncated=is_truncated,
         )
 
-    def _cost(self, usage: Usage | None) -> int:
+    def _bodies(self, max_chars: int) -> tuple[str | None, str | None, bool]:
+        """What was asked and answered, without secrets, and whether some of it is left out."""
+        request, reply = self.request_body, self.exchange.reply_body
+        is_truncated = max(len(request or ""), len(self._reply or b"")) >= max_chars
+        return (
+            redact(request, max_chars) if request else None,
+            redact(reply, max_chars) if reply else None,
+            is_truncated,
+        )
+
+    def _cost(self, usage: Usage) -> int:
         deployment = self.exchange.deployment
-        if usage is None or deployment is None or self.exchange.cache is not None:
+        if deployment is None or self.exchange.cache is not None:
             return 0
         price = self._book.prices.price_of(deployment)
-        return 0 if price is None else cost_microusd(price, usage)
+        return 0 if price is None else bounded_cost_microusd(price, usage)
 
-    def _give_back(self, *, tokens: int, requests: int = 1) -> None:
+    def _give_back(self, actual: Mapping[str, int]) -> None:
         """Correct what was taken to what was used, and let others run."""
         grant, self._grant = self._grant, None
         if grant is None:
             return
-        actual = {}
-        for standing in grant.standings:
-            name = standing.ask.name
-            if name.endswith(":tokens"):
-                actual[name] = tokens
-            elif name.endswith(":requests") and requests != 1:
-                actual[name] = requests
-        if actual or grant.leased:
-            self._book.do_later(self._return(grant, actual))
-
-    async def _return(self, grant: Grant, actual: dict[str, int]) -> None:
-        if actual:
-            await self._book.counters.settle(grant, actual)
-        if grant.leased:
-            await self._book.counters.release(grant)
+        counters = grant.origin
+        if isinstance(counters, MemoryCounters):  # A task takes longer than all that it would do.
+            counters.give_back_nowait(grant, actual)
+        elif actual or grant.leased:
+            self._book.do_later(_return(grant, actual))
 
 
-def _stars(pattern: str) -> str:
-    """`pattern`, of whose characters only `*` stands for others."""
-    return pattern.replace("[", "[[]").replace("?", "[?]")
+async def _return(grant: Grant, actual: Mapping[str, int]) -> None:
+    if actual:
+        await grant.origin.settle(grant, actual)
+    if grant.leased:
+        await grant.origin.release(grant)
 
 
-def _expected(demand: Demand) -> int:
-    completion = demand.completion_tokens
-    return demand.prompt_tokens + (DEFAULT_COMPLETION_TOKENS if completion is None else completion)
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)

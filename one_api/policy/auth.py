@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,15 @@ class KeyLimits:
     budget_total_microusd: int | None = None
     max_tokens: int | None = None
 
+    @property
+    def has_budgets(self) -> bool:
+        """Whether what may be spent is limited."""
+        return not (
+            self.budget_day_microusd is None
+            and self.budget_month_microusd is None
+            and self.budget_total_microusd is None
+        )
+
     def over(self, default: KeyLimits) -> KeyLimits:
         """These limits, and those of `default` where there are none."""
         if self is NO_KEY_LIMITS:
@@ -69,6 +79,16 @@ class ApiKey:
     is_admin: bool = False
     models: tuple[str, ...] | None = None
     limits: KeyLimits = NO_KEY_LIMITS
+
+    def may_ask(self, model: str) -> bool:
+        """Whether it may ask for `model`, by the name that the client uses."""
+        models = self.models
+        return models is None or any(fnmatchcase(model, _stars(name)) for name in models)
+
+
+def _stars(pattern: str) -> str:
+    """`pattern`, of whose characters only `*` stands for others."""
+    return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
 class KeyRing:

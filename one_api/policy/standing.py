@@ -1,11 +1,9 @@
-"""Where a caller stands with its limits, as headers and as errors."""
+"""What a caller is told whom a limit stands in the way of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
-from one_api.adapter.http_errors import duration_to_wire
 from one_api.counters import Grant
 from one_api.errors import ConcurrencyExceeded, RateLimitExceeded, TokenLimitExceeded
 
@@ -14,16 +12,6 @@ _ERRORS: Final = {
     "tokens": TokenLimitExceeded,
     "running": ConcurrencyExceeded,
 }
-
-
-def headers_of(grant: Grant) -> Iterator[tuple[str, str]]:
-    """Where the key stands, as OpenAI tells it; what limits all keys together is nobody's own."""
-    for standing in grant.standings:
-        scope, _, kind = standing.ask.name.rpartition(":")
-        if kind in ("requests", "tokens") and scope != "all":
-            yield f"x-ratelimit-limit-{kind}", str(standing.ask.limit)
-            yield f"x-ratelimit-remaining-{kind}", str(standing.remaining)
-            yield f"x-ratelimit-reset-{kind}", duration_to_wire(standing.reset_s)
 
 
 def refusal_of(grant: Grant, headers: dict[str, str]) -> RateLimitExceeded:

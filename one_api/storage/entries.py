@@ -6,16 +6,13 @@ Money is in whole micro-dollars, durations and instants in milliseconds (instant
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Table
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from one_api.events import Usage
 from one_api.schemas import JsonObject
+from one_api.storage.tables import requests
 
 #: What a later state may follow: a request that was given up may turn out to have ended well.
 _RANKS = {"reserved": 0, "abandoned": 1, "settled": 2}
@@ -32,6 +29,12 @@ MAX_COUNT = 2**31 - 1
 MAX_MICROUSD = 10**15
 _MAX_TEXT_CHARS = 1_024
 
+#: What a row has where its record says nothing.
+_EMPTY_ROW = {
+    column.name: None if column.nullable else column.type.python_type()
+    for column in requests.columns
+}
+
 
 class BudgetCap(NamedTuple):
     """One budget that a request must fit into, for example `("day:2026-11-21", 5_000_000)`."""
@@ -40,8 +43,7 @@ class BudgetCap(NamedTuple):
     cap_microusd: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenCounts:
+class TokenCounts(NamedTuple):
     """Tokens to bill, counted as OpenAI does: details are subsets of the totals."""
 
     prompt_tokens: int = 0
@@ -62,8 +64,10 @@ class TokenCounts:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
+NO_TOKENS = TokenCounts()
+
+
+class Reservation(NamedTuple):
     """A request that is about to be worked on.
 
     `request_id` is unique for all time and chosen by the gateway, never by a client. `budgets` are
@@ -80,8 +84,7 @@ class Reservation:
     client_address: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(NamedTuple):
     """How a request ended.
 
     `status` is the HTTP status that the client was told, 499 when it had gone. `deployment` is the
@@ -96,7 +99,7 @@ class Settlement:
     attempts: int = 0
     is_stream: bool = False
     first_content_ms: int | None = None
-    usage: TokenCounts = TokenCounts()
+    usage: Usage | TokenCounts = NO_TOKENS
     is_estimated: bool = False
     cost_microusd: int = 0
     cache: str | None = None
@@ -107,6 +110,7 @@ class Settlement:
 
 def reserved_record(reservation: Reservation, owner: str) -> JsonObject:
     """The row of a request that begins; `owner` is the name of the journal that answers for it."""
+    budgets = reservation.budgets
     return {
         "state": "reserved",
         "request_id": reservation.request_id,
@@ -115,35 +119,35 @@ def reserved_record(reservation: Reservation, owner: str) -> JsonObject:
         "endpoint": reservation.endpoint,
         "model": reservation.model,
         "reserved_microusd": _bounded(reservation.estimate_microusd, MAX_MICROUSD),
-        "budget_periods": ",".join(sorted(cap.period for cap in reservation.budgets)) or None,
-        "client_address": reservation.client_address,
+        "budget_periods": ",".join(sorted(cap.period for cap in budgets)) if budgets else None,
+        "client_address": reservation.client_address or "",
         "owner": owner,
     }
 
 
 def settled_record(reserved: Mapping[str, Any], settlement: Settlement) -> JsonObject:
     """The whole row of a request that ended: it needs no earlier record to be understood."""
-    usage = settlement.usage
-    first_ms = settlement.first_content_ms
-    total_ms = _bounded(settlement.total_ms, MAX_COUNT)
+    if not _is_within(settlement):
+        settlement = _cut(settlement)
+    usage, total_ms = settlement.usage, settlement.total_ms
     return {
         **reserved,
         "state": "settled",
         "settled_ms": reserved["created_ms"] + total_ms,
-        "deployment": settlement.deployment,
-        "attempts": _bounded(settlement.attempts, MAX_COUNT),
-        "status": _bounded(settlement.status, MAX_COUNT),
+        "deployment": settlement.deployment or "",
+        "attempts": settlement.attempts,
+        "status": settlement.status,
         "error_code": settlement.error_code,
         "is_stream": settlement.is_stream,
-        "first_content_ms": None if first_ms is None else _bounded(first_ms, MAX_COUNT),
+        "first_content_ms": settlement.first_content_ms,
         "total_ms": total_ms,
-        "prompt_tokens": _bounded(usage.prompt_tokens, MAX_COUNT),
-        "cached_tokens": _bounded(usage.cached_tokens, MAX_COUNT),
-        "cache_write_tokens": _bounded(usage.cache_write_tokens, MAX_COUNT),
-        "completion_tokens": _bounded(usage.completion_tokens, MAX_COUNT),
-        "reasoning_tokens": _bounded(usage.reasoning_tokens, MAX_COUNT),
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
         "is_estimated": settlement.is_estimated,
-        "cost_microusd": _bounded(settlement.cost_microusd, MAX_MICROUSD),
+        "cost_microusd": settlement.cost_microusd,
         "cache": settlement.cache,
     }
 
@@ -171,7 +175,7 @@ def latest_of_each(records: Iterable[JsonObject]) -> dict[str, JsonObject]:
     """The record that counts for each request, by its id; bodies are left out."""
     latest: dict[str, JsonObject] = {}
     for record in records:
-        if record["state"] in _RANKS and follows(record, latest.get(record["request_id"])):
+        if record["state"] != BODIES and follows(record, latest.get(record["request_id"])):
             latest[record["request_id"]] = record
     return latest
 
@@ -181,29 +185,30 @@ def follows(record: Mapping[str, Any], known: Mapping[str, Any] | None) -> bool:
     return known is None or _RANKS[record["state"]] > _RANKS[known["state"]]
 
 
-def row_of(record: JsonObject, table: Table) -> JsonObject:
-    """`record` as a row of `table`, which has all columns and only text that databases take.
+def row_of(record: JsonObject) -> JsonObject:
+    """`record` as a row of `requests`, with all columns and only text that databases take.
 
-    PostgreSQL stores no NUL in text; names that clients chose are not stored at any length.
+    Names that clients chose are not stored at any length.
     """
-    row: JsonObject = {}
-    for column in table.columns:
-        value = record.get(column.name)
-        if value is None and not column.nullable:
-            value = column.type.python_type()
-        elif isinstance(value, str):
-            value = value.encode("utf-8", "replace").decode().replace("\0", "")
-            if record["state"] != BODIES:
-                value = value[:_MAX_TEXT_CHARS]
-        row[column.name] = value
-    return row
+    row: JsonObject = {**_EMPTY_ROW, **record}
+    names = (
+        f"{row['model']}{row['deployment']}{row['error_code']}{row['endpoint']}"
+        f"{row['client_address']}{row['key_id']}{row['cache']}"
+    )
+    # Nearly always: a look at each text takes three times as long.
+    if len(names) <= _MAX_TEXT_CHARS and names.isascii() and names.isprintable():
+        return row
+    return {
+        name: _mended(value)[:_MAX_TEXT_CHARS] if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
-def insert_into(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that can say what to do about a row that is there already."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table)
-    return postgresql.insert(table)
+def bodies_row_of(record: JsonObject) -> JsonObject:
+    """`record` as a row of `request_bodies`, with only text that databases take."""
+    return {
+        name: _mended(value) if isinstance(value, str) else value for name, value in record.items()
+    }
 
 
 def to_line(record: JsonObject) -> bytes:
@@ -228,7 +233,52 @@ def from_line(line: bytes) -> JsonObject | None:
     if not isinstance(record, dict):
         return None
     is_known = record.get("state") in (*_RANKS, BODIES)
-    return record if is_known and isinstance(record.get("request_id"), str) else None
+    if not is_known or not isinstance(record.get("request_id"), str):
+        return None
+    # Journals of earlier versions say null where a name is missing.
+    is_row = record["state"] != BODIES
+    return {name: value for name, value in record.items() if value is not None or not is_row}
+
+
+def _mended(text: str) -> str:
+    """`text` without what PostgreSQL, or UTF-8, cannot say."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
+def _is_within(settlement: Settlement) -> bool:
+    usage = settlement.usage
+    counts = (
+        settlement.total_ms,
+        settlement.first_content_ms or 0,
+        settlement.status,
+        settlement.attempts,
+        usage.prompt_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.completion_tokens,
+        usage.reasoning_tokens,
+    )
+    is_payable = 0 <= settlement.cost_microusd <= MAX_MICROUSD
+    return is_payable and min(counts) >= 0 and max(counts) <= MAX_COUNT
+
+
+def _cut(settlement: Settlement) -> Settlement:
+    """`settlement` with numbers that a database can hold and add up."""
+    usage, first_ms = settlement.usage, settlement.first_content_ms
+    return settlement._replace(
+        total_ms=_bounded(settlement.total_ms, MAX_COUNT),
+        first_content_ms=None if first_ms is None else _bounded(first_ms, MAX_COUNT),
+        status=_bounded(settlement.status, MAX_COUNT),
+        attempts=_bounded(settlement.attempts, MAX_COUNT),
+        cost_microusd=_bounded(settlement.cost_microusd, MAX_MICROUSD),
+        usage=TokenCounts(
+            prompt_tokens=_bounded(usage.prompt_tokens, MAX_COUNT),
+            cached_tokens=_bounded(usage.cached_tokens, MAX_COUNT),
+            cache_write_tokens=_bounded(usage.cache_write_tokens, MAX_COUNT),
+            completion_tokens=_bounded(usage.completion_tokens, MAX_COUNT),
+            reasoning_tokens=_bounded(usage.reasoning_tokens, MAX_COUNT),
+        ),
+    )
 
 
 def _bounded(number: int, most: int) -> int:

@@ -18,7 +18,7 @@ import re
 import secrets
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -95,11 +95,12 @@ class Segment:
         if self._is_torn:
             os.ftruncate(self._descriptor, self.size)
         self._is_torn = True
+        size = len(line)
         written = os.write(self._descriptor, line)
-        while written < len(line):
+        while written < size:
             written += os.write(self._descriptor, line[written:])
         self._is_torn = False
-        self.size += len(line)
+        self.size += size
         self.is_synced = False
 
     def read(self, start: int, end: int) -> bytes:
@@ -222,22 +223,24 @@ class Journal:
         line = to_line(record)
         if self._active.size >= self._rotate_at_bytes:
             self._rotate()
-        start = self._active.size
+        segment, start = self._active, self._active.size
         try:
-            self._active.append(line)
+            segment.append(line)
         except OSError as error:
             self._keep_unwritten(record, error, is_expendable=is_expendable)
             return
         if self.is_degraded:
             logger.warning("the journal can be written again")
             self.is_degraded = False
-        self._active.pending += 1
+        segment.pending += 1
         self.pending += 1
-        if self._spilled or self._is_memory_full():
-            self._spill(start, self._active.size)
-            return
-        self._head.append(Pending(record, self._active, len(line)))
-        self._head_bytes += len(line)
+        most, head = self._limits, self._head
+        is_full = self._head_bytes >= most.memory_bytes or len(head) >= most.memory_records
+        if is_full or self._spilled:
+            self._spill(start, segment.size)
+        else:
+            head.append(Pending(record, segment, len(line)))
+            self._head_bytes += len(line)
 
     async def take(self, limit: int) -> list[Pending]:
         """Up to `limit` pending records, oldest first, but before all those that are in no file.
@@ -247,16 +250,14 @@ class Journal:
         if self._spilled and not self._head and len(self._ring) < limit:
             await self._load()
         taken = [self._ring.popleft() for _ in range(min(limit, len(self._ring)))]
-        while self._head and len(taken) < limit:
-            pending = self._head.popleft()
-            self._head_bytes -= pending.size
-            taken.append(pending)
-        return taken
+        head = [self._head.popleft() for _ in range(min(limit - len(taken), len(self._head)))]
+        self._head_bytes -= sum([pending.size for pending in head])
+        return taken + head
 
     def done(self, taken: Sequence[Pending]) -> None:
         """The database has what was `taken`."""
-        for pending in taken:
-            self._forget(pending.segment)
+        for segment, count in Counter([pending.segment for pending in taken]).items():
+            self._forget(segment, count)
 
     async def tidy(self) -> None:
         """Sync what was written, begin a new segment in time, delete what is no longer needed.
@@ -307,10 +308,6 @@ class Journal:
             self._forget(None)
         self._ring.append(Pending(record, None))
         self.pending += 1
-
-    def _is_memory_full(self) -> bool:
-        most = self._limits
-        return len(self._head) >= most.memory_records or self._head_bytes >= most.memory_bytes
 
     def _spill(self, start: int, end: int) -> None:
         last = self._spilled[-1] if self._spilled else _Range(self._active, end, end, 0)

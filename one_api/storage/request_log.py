@@ -8,29 +8,57 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import orjson
 from sqlalchemy import (
     ColumnElement,
+    LargeBinary,
     Select,
+    Text,
     Tuple,
+    any_,
     bindparam,
     delete,
+    func,
     insert,
     select,
     tuple_,
     update,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from one_api.schemas import JsonObject
 from one_api.storage.database import Database
-from one_api.storage.entries import BODIES, insert_into, row_of
+from one_api.storage.entries import BODIES, bodies_row_of
+from one_api.storage.statements import Prepared, insert_into
 from one_api.storage.tables import request_bodies, requests
+from one_api.storage.usage import SUMMED
 
 MAX_PAGE_ROWS = 200
 
 State: TypeAlias = Literal["reserved", "settled", "abandoned"]
 
 _MS_PER_DAY = 86_400_000
+#: What is not known when a request begins.
+_CHANGING = (
+    "state",
+    "settled_ms",
+    "deployment",
+    "attempts",
+    "status",
+    "error_code",
+    "is_stream",
+    "first_content_ms",
+    "total_ms",
+    "prompt_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+    "is_estimated",
+    "cost_microusd",
+    "cache",
+)
 _PURGE_TIMEOUT_S = 5.0
 
 
@@ -201,12 +229,16 @@ class RequestLog:
 async def lock_rows(
     connection: AsyncConnection, request_ids: Collection[str]
 ) -> dict[str, Mapping[str, Any]]:
-    """The rows there are of `request_ids`, kept from others until the transaction ends."""
+    """What is known of `request_ids` and can change, kept from others until the transaction ends.
+
+    That is, their states, and what follows from them in the sums.
+    """
     if not request_ids:
         return {}
-    chosen = requests.c.request_id
-    query = select(requests).where(chosen.in_(request_ids)).order_by(chosen).with_for_update()
-    found = await connection.execute(query)
+    if connection.dialect.name == "sqlite":
+        found = await connection.execute(_KNOWN_SQLITE, {"ids": orjson.dumps([*request_ids])})
+    else:
+        found = await connection.execute(_KNOWN_POSTGRES, {"ids": [*request_ids]})
     return {row["request_id"]: dict(row) for row in found.mappings()}
 
 
@@ -220,24 +252,19 @@ async def store_rows(
     Raises: IntegrityError when one that is not `known` is there after all.
     """
     added = [row for request_id, row in rows.items() if request_id not in known]
-    if added:
-        await connection.execute(insert(requests), added)
+    await _INSERT.run(connection, added)
     changed = [
         {**row, "b_request_id": request_id}
         for request_id, row in rows.items()
         if request_id in known
     ]
-    if changed:
-        chosen = requests.c.request_id == bindparam("b_request_id")
-        await connection.execute(update(requests).where(chosen), changed)
+    await _UPDATE.run(connection, changed)
 
 
 async def store_bodies(connection: AsyncConnection, records: Iterable[JsonObject]) -> None:
     """Keep what was said, as far as it is not there yet."""
-    rows = [row_of(record, request_bodies) for record in records if record["state"] == BODIES]
-    if rows:
-        statement = insert_into(connection, request_bodies).on_conflict_do_nothing()
-        await connection.execute(statement, rows)
+    rows = [bodies_row_of(record) for record in records if record["state"] == BODIES]
+    await _INSERT_BODIES.run(connection, rows)
 
 
 async def _purge(connection: AsyncConnection, *, condition: ColumnElement[bool], limit: int) -> int:
@@ -269,3 +296,28 @@ def _place_of(cursor: Cursor) -> Tuple:
 _PLACE = tuple_(requests.c.created_ms, requests.c.request_id)
 _COLUMNS = tuple(column.name for column in fields(LoggedRequest))
 _BODY_COLUMNS = tuple(column.name for column in fields(Bodies))
+
+_INSERT = Prepared(lambda _: insert(requests))
+# What a request began with stays, and so do its places in the indexes of that.
+_UPDATE = Prepared(
+    lambda _: (
+        update(requests)
+        .where(requests.c.request_id == bindparam("b_request_id"))
+        .values({name: bindparam(name) for name in _CHANGING})
+    )
+)
+_INSERT_BODIES = Prepared(
+    lambda dialect_name: insert_into(dialect_name, request_bodies).on_conflict_do_nothing()
+)
+
+_KNOWN = (
+    select(*(requests.c[name] for name in ("request_id", *SUMMED, "reserved_microusd")))
+    .order_by(requests.c.request_id)
+    .with_for_update()
+)
+# One value for all ids: the text of the statement is the same for any number of them.
+_IDS_OF_JSON = func.json_each(bindparam("ids", type_=LargeBinary)).table_valued("value")
+_KNOWN_SQLITE = _KNOWN.where(requests.c.request_id.in_(select(_IDS_OF_JSON.c.value)))
+_KNOWN_POSTGRES = _KNOWN.where(
+    requests.c.request_id == any_(bindparam("ids", type_=postgresql.ARRAY(Text)))
+)

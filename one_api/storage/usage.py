@@ -9,15 +9,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, bindparam, case, func, select
+from sqlalchemy import BigInteger, Insert, Text, bindparam, case, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from one_api.errors import BudgetExceeded
 from one_api.schemas import JsonObject
 from one_api.storage.database import Database
-from one_api.storage.entries import insert_into
+from one_api.storage.statements import Prepared, insert_into
 from one_api.storage.tables import budgets, usage_days
 
 Group = Literal["day", "key", "model", "deployment"]
@@ -42,6 +44,9 @@ _SUMS = (
     "reasoning_tokens",
     "cost_microusd",
 )
+#: What of a request is in the sums, or says whether it is.
+SUMMED = ("state", "status", "created_ms", *_LINE[1:], *_SUMS[2:])
+_MS_PER_DAY = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,24 +115,14 @@ async def promise_cost(
     `caps` says how much may be spent in each. Raises: BudgetExceeded when one has too little left.
     """
     estimate = row["reserved_microusd"]
-    spent, reserved = budgets.c.spent_microusd, budgets.c.reserved_microusd
     # In the order in which `move_budgets` has them too: transactions never wait in a circle.
     fitting = [period for period, cap in sorted(caps.items()) if estimate <= cap]
     promised = set(fitting)
-    if len(fitting) == len(caps):
-        promise = insert_into(connection, budgets).values(
-            [
-                {"key_id": row["key_id"], "period": period, "reserved_microusd": estimate}
-                for period in fitting
-            ]
-        )
-        promise = promise.on_conflict_do_update(
-            index_elements=[budgets.c[name] for name in _BUDGET],
-            set_={"reserved_microusd": reserved + promise.excluded.reserved_microusd},
-            where=spent + reserved + promise.excluded.reserved_microusd
-            <= case(dict(caps), value=budgets.c.period),
-        )
-        promised = set(await connection.scalars(promise.returning(budgets.c.period)))
+    if fitting and len(fitting) == len(caps):
+        named = {"b_key_id": row["key_id"], "b_estimate": estimate}
+        for at, period in enumerate(fitting):
+            named |= {f"b_period_{at}": period, f"b_cap_{at}": caps[period]}
+        promised = set(await _promise_to(len(fitting)).scalars(connection, named))
     for period in sorted(caps.keys() - promised):
         raise BudgetExceeded(f"The budget of this API key ({period}) does not cover the request.")
 
@@ -153,18 +148,7 @@ async def move_budgets(
         }
         for line, cost in sorted(spent.items())
     ]
-    if not rows:
-        return
-    statement = insert_into(connection, budgets)
-    reserved, release = budgets.c.reserved_microusd, bindparam("b_released", type_=BigInteger)
-    statement = statement.on_conflict_do_update(
-        index_elements=[budgets.c.key_id, budgets.c.period],
-        set_={
-            "spent_microusd": budgets.c.spent_microusd + statement.excluded.spent_microusd,
-            "reserved_microusd": case((reserved > release, reserved - release), else_=0),
-        },
-    )
-    await connection.execute(statement, rows)
+    await _MOVE_BUDGETS.run(connection, rows)
 
 
 async def add_usage(
@@ -176,33 +160,87 @@ async def add_usage(
     With each comes the row that was there before: one that was taken for abandoned is in the sums
     already, and taken out.
     """
-    lines: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    lines: defaultdict[tuple[str, ...], list[tuple[int, ...]]] = defaultdict(list)
     for row, before in ended:
-        lines[_names_of(row)].update(_amounts_of(row))
+        lines[_names_of(row)].append(_amounts_of(row))
         if before is not None and before["state"] == "abandoned":
-            lines[_names_of(before)].subtract(_amounts_of(before))
+            lines[_names_of(before)].append(tuple(-amount for amount in _amounts_of(before)))
     rows = [
-        dict(zip(_LINE, names, strict=True)) | {name: amounts[name] for name in _SUMS}
+        dict(zip((*_LINE, *_SUMS), (*names, *map(sum, zip(*amounts, strict=True))), strict=True))
         for names, amounts in sorted(lines.items())
     ]
-    if not rows:
-        return
-    statement = insert_into(connection, usage_days)
-    statement = statement.on_conflict_do_update(
+    await _ADD_USAGE.run(connection, rows)
+
+
+@lru_cache(maxsize=16)
+def _promise_to(count: int) -> Prepared:
+    """Reserves an estimate in `count` periods, as far as there is room; tells in which."""
+    periods = [bindparam(f"b_period_{at}", type_=Text) for at in range(count)]
+    caps = [bindparam(f"b_cap_{at}", type_=BigInteger) for at in range(count)]
+    key_id, estimate = bindparam("b_key_id", type_=Text), bindparam("b_estimate", type_=BigInteger)
+
+    def make(dialect_name: str) -> Insert:
+        statement = insert_into(dialect_name, budgets).values(
+            [
+                {"key_id": key_id, "period": period, "reserved_microusd": estimate}
+                for period in periods
+            ]
+        )
+        spent, reserved = budgets.c.spent_microusd, budgets.c.reserved_microusd
+        cap = case(
+            *((budgets.c.period == one, cap) for one, cap in zip(periods, caps, strict=True))
+        )
+        return statement.on_conflict_do_update(
+            index_elements=[budgets.c[name] for name in _BUDGET],
+            set_={"reserved_microusd": reserved + statement.excluded.reserved_microusd},
+            where=spent + reserved + statement.excluded.reserved_microusd <= cap,
+        ).returning(budgets.c.period)
+
+    return Prepared(make)
+
+
+def _move_budgets(dialect_name: str) -> Insert:
+    statement = insert_into(dialect_name, budgets).values(
+        {name: bindparam(name) for name in (*_BUDGET, "spent_microusd")}
+    )
+    reserved, release = budgets.c.reserved_microusd, bindparam("b_released", type_=BigInteger)
+    left = case((reserved > release, reserved - release), else_=literal_column("0"))
+    return statement.on_conflict_do_update(
+        index_elements=[budgets.c[name] for name in _BUDGET],
+        set_={
+            "spent_microusd": budgets.c.spent_microusd + statement.excluded.spent_microusd,
+            "reserved_microusd": left,
+        },
+    )
+
+
+def _add_usage(dialect_name: str) -> Insert:
+    statement = insert_into(dialect_name, usage_days)
+    return statement.on_conflict_do_update(
         index_elements=[usage_days.c[name] for name in _LINE],
         set_={name: usage_days.c[name] + statement.excluded[name] for name in _SUMS},
     )
-    await connection.execute(statement, rows)
+
+
+_MOVE_BUDGETS = Prepared(_move_budgets)
+_ADD_USAGE = Prepared(_add_usage)
+
+_tokens_and_cost_of = itemgetter(*_SUMS[2:])
 
 
 def _names_of(row: Mapping[str, Any]) -> tuple[str, ...]:
-    began = datetime.fromtimestamp(row["created_ms"] / 1_000, UTC)
-    return began.strftime("%Y-%m-%d"), *(row[name] for name in _LINE[1:])
+    return _day_of(row["created_ms"] // _MS_PER_DAY), row["key_id"], row["model"], row["deployment"]
 
 
-def _amounts_of(row: Mapping[str, Any]) -> dict[str, int]:
+@lru_cache(maxsize=64)
+def _day_of(days: int) -> str:
+    return datetime.fromtimestamp(days * _MS_PER_DAY / 1_000, UTC).strftime("%Y-%m-%d")
+
+
+def _amounts_of(row: Mapping[str, Any]) -> tuple[int, ...]:
+    """What one request adds to the sums, in their order."""
     has_failed = row["state"] == "abandoned" or (row["status"] or 0) >= 400
-    return {"requests": 1, "errors": int(has_failed), **{name: row[name] for name in _SUMS[2:]}}
+    return 1, int(has_failed), *_tokens_and_cost_of(row)
 
 
 def _line_of(row: dict[str, Any]) -> UsageLine:

@@ -471,6 +471,27 @@ async def test_one_who_leaves_while_it_is_admitted_takes_nothing(stored: Stored)
     assert {(0, 0)} >= set((await stored.money()).values())
 
 
+async def test_a_key_whose_limits_change_is_measured_anew() -> None:
+    books = Books()
+    await admit(books.open(ApiKey("k", limits=KeyLimits(requests_per_minute=1))))
+    account = books.open(ApiKey("k", limits=KeyLimits(requests_per_minute=2)))
+    await admit(account)
+
+    assert ["2", "0"] == [
+        account.headers[f"x-ratelimit-{it}-requests"] for it in ("limit", "remaining")
+    ]
+    with pytest.raises(RateLimitExceeded):
+        await admit(books.open(ApiKey("k", limits=KeyLimits(requests_per_minute=2))))
+
+
+async def test_callers_that_come_once_fill_no_memory() -> None:
+    books = Books(limits=Limits(per_key=LIMITED))
+    for number in range(5_000):
+        books.open(ApiKey(f"address {number}"))
+
+    assert len(books.book._meters) <= 4_096
+
+
 async def test_calls_that_ask_no_model_count_and_leave_no_row(stored: Stored) -> None:
     books = Books(limits=Limits(per_key=LIMITED), ledger=stored.ledger)
     account = books.open(ApiKey("k"))

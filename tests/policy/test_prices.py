@@ -238,6 +238,15 @@ def test_provider_is_asked_for_only_when_it_is_known() -> None:
     assert price(1) == table.price_of(deployment("m"), "hub")
 
 
+def test_names_that_clients_choose_fill_no_memory() -> None:
+    table = PriceTable({"*": price(1), "m7": price(7)})
+    for number in range(10_000):
+        assert price(7 if number == 7 else 1) == table.price_of(deployment(f"m{number}"))
+
+    assert price(7) == table.price_of(deployment("m7"))
+    assert len(table._found) <= 4_096
+
+
 def test_deployment_that_has_a_price_needs_no_table() -> None:
     assert FULL == PriceTable({"m": price(1)}).price_of(deployment("m", price=FULL))
 

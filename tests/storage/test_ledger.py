@@ -31,6 +31,7 @@ from one_api.storage.entries import (
     Reservation,
     Settlement,
     TokenCounts,
+    settled_record,
 )
 from one_api.storage.journal import Journal, JournalLimits
 from one_api.storage.ledger import LEASE_MS, Ledger
@@ -474,6 +475,37 @@ async def test_a_running_ledger_writes_by_itself(database: Database, tmp_path: P
         await eventually(lambda: ledger.pending == 0)
 
         assert 20 == len(await rows_of(database))
+
+
+async def test_what_budgets_are_owed_waits_less_than_other_records(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("one_api.storage.ledger.BATCH_WAIT_S", 60.0)
+    async with running(database, tmp_path) as ledger:
+        await ledger.reserve(reservation("req_1", estimate_microusd=90, budgets=(cap(100),)))
+        ledger.settle("req_1", settlement(cost_microusd=5))
+        await eventually(lambda: ledger.pending == 0)
+
+        assert {DAY: (5, 0)} == await budgets_of(database)
+
+
+async def test_a_journal_of_an_earlier_version_is_replayed(
+    database: Database, tmp_path: Path
+) -> None:
+    """It said null where a name was missing, and quoted what no database takes."""
+    dead = make_ledger(database, tmp_path)
+    await dead.reserve(reservation("req_1"))
+    reserved = dead._open["req_1"]
+    nulls = {"client_address": None, "deployment": None, "model": "a\0b" + "x" * 5_000}
+    dead._journal.append({**settled_record(reserved, settlement()), **nulls})
+    die(dead._journal)
+
+    await make_ledger(database, tmp_path).recover()
+
+    row = (await rows_of(database))["req_1"]
+    assert ("settled", "", "", "ab" + "x" * 1_022) == tuple(
+        row[name] for name in ("state", "client_address", "deployment", "model")
+    )
 
 
 async def test_many_records_are_few_transactions(
