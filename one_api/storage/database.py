@@ -16,10 +16,10 @@ from typing import Literal, Self
 
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from one_api.errors import ConfigurationError, StorageUnavailable
 from one_api.storage import sqlite_file
+from one_api.storage.engines import AsyncConnection, AsyncEngine
 from one_api.storage.faults import sqlstate, translated
 from one_api.storage.waiting import T, Waiting
 from one_api.storage.writers import MAX_WAITING, GroupCommit, TransactionEach, Work, Writer

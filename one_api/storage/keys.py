@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sqlalchemy import Row, Select, insert, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from one_api.errors import Conflict, NotFound
 from one_api.storage.database import Database
+from one_api.storage.engines import AsyncConnection
 from one_api.storage.tables import api_keys
 
 _SIGN = "sk-oa-"

@@ -17,11 +17,11 @@ from itertools import islice
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from one_api.errors import GatewayError, StorageUnavailable
 from one_api.schemas import JsonObject
 from one_api.storage.database import Database
+from one_api.storage.engines import AsyncConnection
 from one_api.storage.entries import (
     Reservation,
     Settlement,

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from sqlalchemy import URL, NullPool
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from typing_extensions import override
+
+from one_api.storage.engines import AsyncEngine, create_async_engine
+from one_api.storage.tables import requests, reserved_index
 
 if TYPE_CHECKING:
     _Connection = asyncpg.Connection[asyncpg.Record]
 else:
     _Connection = asyncpg.Connection
+
+reserved_index.dialect_kwargs["postgresql_where"] = requests.c.state == "reserved"
 
 #: How long a server may take to say goodbye. SQLAlchemy would give it 2 s, and whoever gets an
 #: error would wait for that, too.

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import orjson
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     LargeBinary,
     Select,
@@ -24,11 +25,10 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from one_api.schemas import JsonObject
 from one_api.storage.database import Database
+from one_api.storage.engines import AsyncConnection
 from one_api.storage.entries import BODIES, bodies_row_of
 from one_api.storage.statements import Prepared, insert_into
 from one_api.storage.tables import request_bodies, requests
@@ -318,6 +318,4 @@ _KNOWN = (
 # One value for all ids: the text of the statement is the same for any number of them.
 _IDS_OF_JSON = func.json_each(bindparam("ids", type_=LargeBinary)).table_valued("value")
 _KNOWN_SQLITE = _KNOWN.where(requests.c.request_id.in_(select(_IDS_OF_JSON.c.value)))
-_KNOWN_POSTGRES = _KNOWN.where(
-    requests.c.request_id == any_(bindparam("ids", type_=postgresql.ARRAY(Text)))
-)
+_KNOWN_POSTGRES = _KNOWN.where(requests.c.request_id == any_(bindparam("ids", type_=ARRAY(Text))))

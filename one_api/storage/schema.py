@@ -5,11 +5,23 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from sqlalchemy import Connection, column, inspect, select, table, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    insert,
+    inspect,
+    select,
+    text,
+)
 
 from one_api.errors import ConfigurationError
 from one_api.storage.database import Database
+from one_api.storage.engines import AsyncConnection
+from one_api.storage.tables import metadata
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +33,13 @@ HEAD = "0001"
 
 #: Names the lock among all advisory locks of a PostgreSQL database: "one_api" in ASCII.
 _LOCK = int.from_bytes(b"one_api", "big")
-_VERSIONS = table("alembic_version", column("version_num"))
+#: Alembic's own table, as Alembic makes it.
+_VERSIONS = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 
 async def current(database: Database) -> str | None:
@@ -44,7 +62,7 @@ async def upgrade(database: Database) -> list[str]:
         return []  # The lock, and importing Alembic, cost more than all else at a start.
     async with database.alone() as connection:
         await _lock(database, connection)
-        return await connection.run_sync(_upgrade)
+        return await connection.run_sync(_bring_up_to_date)
 
 
 async def _lock(database: Database, connection: AsyncConnection) -> None:
@@ -59,7 +77,31 @@ def _current(connection: Connection) -> str | None:
     return connection.execute(select(_VERSIONS.c.version_num)).scalar()
 
 
-def _upgrade(connection: Connection) -> list[str]:
+def _bring_up_to_date(connection: Connection) -> list[str]:
+    if _current(connection) == HEAD:
+        return []  # Another process was quicker.
+    if not inspect(connection).get_table_names():
+        return _make(connection)
+    return migrate(connection)
+
+
+def _make(connection: Connection) -> list[str]:
+    """Make in an empty database what all revisions together make there; a test compares the two.
+
+    Alembic would take 0.2 s and 9 MB for it, at the first start of every gateway.
+    """
+    metadata.create_all(connection, checkfirst=False)
+    _VERSIONS.create(connection)
+    connection.execute(insert(_VERSIONS).values(version_num=HEAD))
+    log.info("made the database's schema, revision %s", HEAD)
+    return [HEAD]
+
+
+def migrate(connection: Connection) -> list[str]:
+    """Apply the revisions that the database lacks, in the transaction of `connection`.
+
+    Raises: ConfigurationError when the schema is newer than this program.
+    """
     # Alembic and its template engine cost every process that only serves; upgrades are rare.
     from alembic import command
     from alembic.config import Config

@@ -18,9 +18,9 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, NullPool, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from one_api.errors import ConfigurationError, StorageUnavailable
+from one_api.storage.engines import AsyncEngine, create_async_engine
 from one_api.storage.faults import is_locked
 
 log = logging.getLogger(__name__)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import Insert, Table, Update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.dialects import sqlite
+
+from one_api.storage.engines import AsyncConnection
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 Row: TypeAlias = Mapping[str, Any]
 #: The values of a row, in the order in which the text of a statement wants them.
@@ -55,4 +59,8 @@ class Prepared:
 
 def insert_into(dialect_name: str, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that can say what to do about a row that is there already."""
-    return sqlite.insert(table) if dialect_name == "sqlite" else postgresql.insert(table)
+    if dialect_name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # 3 MB that only users of PostgreSQL should pay
+
+    return postgresql.insert(table)

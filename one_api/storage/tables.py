@@ -123,11 +123,11 @@ requests = Table(
     Index(None, "key_id", "created_ms", "request_id"),
 )
 # The rows that a start has to look through after a crash: few, however many rows there are.
-Index(
+# `postgres_server` says the same of PostgreSQL, whose dialect would be imported here for it.
+reserved_index = Index(
     "ix_requests_reserved",
     requests.c.owner,
     sqlite_where=requests.c.state == "reserved",
-    postgresql_where=requests.c.state == "reserved",
 )
 
 #: What was said, where the request log keeps that.

@@ -14,11 +14,11 @@ from operator import itemgetter
 from typing import Any, Literal
 
 from sqlalchemy import BigInteger, Insert, Text, bindparam, case, func, literal_column, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from one_api.errors import BudgetExceeded
 from one_api.schemas import JsonObject
 from one_api.storage.database import Database
+from one_api.storage.engines import AsyncConnection
 from one_api.storage.statements import Prepared, insert_into
 from one_api.storage.tables import budgets, usage_days
 

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from one_api.errors import StorageUnavailable
+from one_api.storage.engines import AsyncConnection, AsyncEngine
 from one_api.storage.faults import as_storage_fault, is_locked, translated
 from one_api.storage.waiting import T, Waiting
 
