@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -70,7 +70,7 @@ class Answer:
     call: Call
     events: AsyncGenerator[Event, None]
     dialect: Dialect
-    secrets: tuple[str, ...] = ()
+    secrets: Callable[[], tuple[str, ...]] = tuple
     is_relinquished: bool = False
 
     @property
@@ -93,7 +93,7 @@ class Answer:
 
     def log_failure(self, exc: GatewayError) -> None:
         """Log why this answer failed, once what a provider quoted of our credential is out."""
-        exc.conceal(self.secrets)
+        exc.conceal(self.secrets())
         logger.log(
             logging.WARNING if exc.status >= 500 else logging.INFO,
             "request %s: attempt %d: %s failed: %s %s: %s",

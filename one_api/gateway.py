@@ -231,7 +231,7 @@ class Gateway:
             call=call,
             events=events,
             dialect=dialect,
-            secrets=adapter.settings.secrets(),
+            secrets=adapter.settings.secrets,
         )
 
     def _ask_completion(
@@ -251,7 +251,7 @@ class Gateway:
             call=call,
             events=self._asking.events(partial(adapter.complete, request, call), lease, deployment),
             dialect=TEXT,
-            secrets=adapter.settings.secrets(),
+            secrets=adapter.settings.secrets,
         )
 
     def _form(self, request: ChatCompletionRequest, deployment: Deployment) -> ReplyForm:

@@ -58,8 +58,11 @@ def error_in_reply(reply: object) -> GatewayError:
 
 def tells_exactly(wire: JsonObject, usage: Usage) -> bool:
     """Whether the totals in `wire`, of which `usage` was read, may be shown as they are."""
-    totals = ("prompt_tokens", "completion_tokens", "total_tokens")
-    return all(wire.get(key) == getattr(usage, key) for key in totals)
+    return bool(
+        wire.get("total_tokens") == usage.total_tokens
+        and wire.get("prompt_tokens") == usage.prompt_tokens
+        and wire.get("completion_tokens") == usage.completion_tokens
+    )
 
 
 def mended_json(reply: JsonObject) -> bytes:
