@@ -181,7 +181,7 @@ def create_app(
     guard = _guard(app, settings, keys, book, observers)
     app.express = ChatExpress(gateway, guard, _express_options(settings))
     _share(app, settings)
-    monitoring.watch(Gauged(registry=registry, router=router, book=book, drain=drain))
+    monitoring.watch(Gauged(registry=registry, router=router, book=book, app=app))
     alerting.watch(Watched(registry=registry, router=router, book=book, stores=stores))
     services.monitoring, services.telemetry, services.alerting = monitoring, telemetry, alerting
     services.prober = Prober(registry, router, settings.probe_interval_s, drain)

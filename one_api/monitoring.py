@@ -24,7 +24,7 @@ from one_api.policy.accounts import AccountBook
 from one_api.policy.cache import CachedReply, CacheSlot, ReplyCache, Values
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
-from one_api.runtime import Drain
+from one_api.runtime import GatewayFlask
 from one_api.settings import Settings
 from one_api.upstreams import Upstreams
 from one_api.web.metrics import metrics_blueprint
@@ -46,7 +46,7 @@ class Gauged:
     registry: ModelRegistry
     router: Router
     book: AccountBook
-    drain: Drain
+    app: GatewayFlask
 
 
 class CountedCache(ReplyCache):
@@ -241,4 +241,5 @@ def _add_foundations(snapshot: Snapshot, parts: Gauged) -> None:
         snapshot.add(catalogue.STORAGE_DEGRADED, (), int(ledger.is_degraded))
     if isinstance(counters, Resilient):
         snapshot.add(catalogue.REDIS_DEGRADED, (), int(counters.is_degraded))
-    snapshot.add(catalogue.DRAINING, (), int(parts.drain.is_draining))
+    snapshot.add(catalogue.DRAINING, (), int(parts.app.drain.is_draining))
+    snapshot.add(catalogue.TURNED_AWAY, (), parts.app.admission.turned_away)

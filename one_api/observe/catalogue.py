@@ -121,6 +121,9 @@ STREAMS_BROKEN = _counter(
     "streams_broken", "Streams that ended in an error told inside them.", "deployment", "reason"
 )
 LIMIT_REFUSALS = _counter("limit_refusals", "Requests refused for a limit of ours.", "limit")
+TURNED_AWAY = _counter(
+    "turned_away", "Requests refused unread, for there were as many under way as are let in."
+)
 TOKENS = _counter(
     "tokens",
     "Tokens used; the kinds exclude one another, and add up to all.",
