@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from one_api.deadline import Deadline
 from one_api.errors import RequestTimedOut, RequestTooLarge
 
 Message = MutableMapping[str, Any]
@@ -33,21 +33,16 @@ async def read_body(scope: Message, receive: Receive, limits: BodyLimits) -> byt
     limit = limits.max_bytes
     if declared_length(scope["headers"]) > limit:
         raise _too_large(limit)
-    deadline = _Deadline(limits.deadline_s)
     try:
-        message = await _next(receive)
-        body: bytes = message.get("body", b"")
-        if message.get("more_body", False):
-            body = await _joined(body, receive, limit)
-    except asyncio.CancelledError:
-        if not deadline.has_passed:
-            raise
-        deadline.task.uncancel()
+        with Deadline(limits.deadline_s):
+            message = await _next(receive)
+            body: bytes = message.get("body", b"")
+            if message.get("more_body", False):
+                body = await _joined(body, receive, limit)
+    except TimeoutError as exc:
         raise RequestTimedOut(
             f"The request body was not complete after {limits.deadline_s:g} s."
-        ) from None
-    finally:
-        deadline.timer.cancel()
+        ) from exc
     if len(body) > limit:
         raise _too_large(limit)
     return body
@@ -59,24 +54,6 @@ def declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
         if name == b"content-length":
             return int(value) if value.isdigit() else 0
     return 0
-
-
-class _Deadline:
-    """Cancels the current task in time: `asyncio.timeout` does, too, and takes 5 us to set up."""
-
-    __slots__ = ("has_passed", "task", "timer")
-
-    def __init__(self, delay_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
-        assert task is not None, "a body is read in a task"  # noqa: S101
-        self.task: asyncio.Task[Any] = task
-        self.has_passed = False
-        self.timer = loop.call_later(delay_s, self._pass)
-
-    def _pass(self) -> None:
-        self.has_passed = True
-        self.task.cancel()
 
 
 async def _next(receive: Receive) -> Message:
