@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from one_api.deadline import Deadline
 from one_api.errors import GatewayError, UpstreamError, UpstreamTimeout
 from one_api.linger import Outlasting, finish_body, give_up, next_event, resumed
 from one_api.reply import ReplyBody, ReplyStream
@@ -145,7 +146,7 @@ class Delivery:
         reply = ReplyBody(answer.form, dialect=answer.dialect)
         total_s = answer.attempt.timeouts.total_s
         try:
-            async with asyncio.timeout(total_s):
+            with Deadline(total_s):
                 async for event in answer.events:
                     reply.take(event)
         except TimeoutError as exc:
@@ -179,7 +180,7 @@ class Delivery:
         reply = ReplyStream(answer.form, dialect=answer.dialect)
         first_s = answer.attempt.timeouts.first_content_s
         try:
-            async with asyncio.timeout(first_s):
+            with Deadline(first_s):
                 head = await _commit(reply, answer)
         except TimeoutError as exc:
             raise UpstreamTimeout(f"The model did not begin within {first_s:g} s.") from exc
