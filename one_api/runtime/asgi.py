@@ -261,14 +261,14 @@ class _Exchange:
                 else:
                     await self._start(response)
                 self._beat_every(response)
-                await send_batches(chunks, self._send_piece)
+                last = await send_batches(chunks, self._send_piece)
             except asyncio.CancelledError:
                 if self._has_client_left or not self._app.drain.is_cut(self._task):
                     raise
                 self._task.uncancel()
                 await self._end(response.cut_off)
                 return
-        await self._end(b"")
+        await self._end(last)
 
     async def _start(self, response: Outgoing) -> None:
         self._is_started = True

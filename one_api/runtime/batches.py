@@ -20,10 +20,11 @@ _Steps = Generator[Any, Any, bytes]
 
 async def send_batches(
     chunks: AsyncGenerator[bytes, None], send: Callable[[bytes], Awaitable[None]]
-) -> None:
+) -> bytes:
     """Send all of `chunks`: what it gives at once in one piece, and that before it is waited for.
 
-    Whatever `send` raises is raised in `chunks`, where it waits, too.
+    What it ended with is not sent but returned, so that it leaves together with the end. Whatever
+    `send` raises is raised in `chunks`, where it waits, too.
     """
     batch: list[bytes] = []
     size = 0
@@ -42,7 +43,7 @@ async def send_batches(
                 batch, size = [], 0
             continue
         except StopAsyncIteration:
-            break
+            return b"".join(batch)
         except Exception:
             # A bug: the client gets what came before it, as it would have piece by piece.
             if batch:
@@ -53,10 +54,8 @@ async def send_batches(
         try:
             batch = [await _go_on(step, awaited)]
         except StopAsyncIteration:
-            return
+            return b""
         size = len(batch[0])
-    if batch:
-        await send(b"".join(batch))
 
 
 async def _send_before(step: _Steps, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:

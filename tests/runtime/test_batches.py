@@ -17,6 +17,13 @@ class Sink:
         self.has_sent.set()
 
 
+async def sent(chunks: AsyncGenerator[bytes, None], sink: Sink) -> None:
+    """Send all of `chunks`, as whoever sends a response does."""
+    last = await send_batches(chunks, sink.send)
+    if last:
+        await sink.send(last)
+
+
 async def test_what_comes_at_once_is_sent_in_one_piece() -> None:
     async def chunks() -> AsyncGenerator[bytes, None]:
         yield b"a"
@@ -27,7 +34,7 @@ async def test_what_comes_at_once_is_sent_in_one_piece() -> None:
 
     sink = Sink()
 
-    await send_batches(chunks(), sink.send)
+    await sent(chunks(), sink)
 
     assert [b"ab", b"cd"] == sink.sent
 
@@ -41,7 +48,7 @@ async def test_what_there_is_goes_out_before_more_is_waited_for() -> None:
         await gate.wait()
         yield b"second"
 
-    sending = asyncio.create_task(send_batches(chunks(), sink.send))
+    sending = asyncio.create_task(sent(chunks(), sink))
     await sink.has_sent.wait()
     assert [b"first"] == sink.sent
     gate.set()
@@ -61,7 +68,7 @@ async def test_a_timeout_within_the_generator_is_its_own() -> None:
 
     sink = Sink()
 
-    await send_batches(chunks(), sink.send)
+    await sent(chunks(), sink)
 
     assert [b"before", b"too late"] == sink.sent
 
@@ -75,7 +82,7 @@ async def test_a_batch_has_a_bound() -> None:
 
     sink = Sink()
 
-    await send_batches(chunks(), sink.send)
+    await sent(chunks(), sink)
 
     assert [2 * half, 2 * half, half] == sink.sent
 
@@ -124,3 +131,16 @@ async def test_a_failed_send_is_raised_where_the_generator_waits() -> None:
     await given.aclose()
 
     assert ["told"] == ended
+
+
+async def test_what_it_ends_with_is_left_to_leave_with_the_end() -> None:
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield b"first"
+        await asyncio.sleep(0)
+        yield b"and "
+        yield b"last"
+
+    sink = Sink()
+
+    assert b"and last" == await send_batches(chunks(), sink.send)
+    assert [b"first"] == sink.sent
