@@ -81,7 +81,7 @@ ENV PATH=/opt/one-api/bin:$PATH \
     HOST=0.0.0.0 \
     PORT=8000 \
     LOCAL_MODELS_DIR=/models \
-    GOMP_SPINCOUNT=300
+    GOMP_SPINCOUNT=3000
 
 USER 10001
 WORKDIR /data

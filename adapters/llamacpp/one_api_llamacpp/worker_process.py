@@ -152,8 +152,11 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
         if _ENVIRONMENT.fullmatch(name) and not _SECRET.search(name)
     }
     # libgomp's threads spin at barriers, hundreds per token: with a busy neighbour on the core,
-    # each costs a time slice unless they soon give up. Read when the library is loaded.
-    known.setdefault("GOMP_SPINCOUNT", "300")
+    # each costs a time slice unless they soon give up; alone, those that do must be woken. Tokens/s
+    # of two threads on two cores (110 million parameters, one answer; eight; one beside a busy
+    # neighbour): 300 turns 50, 81, 34; 3,000 66, 91, 20; 10,000 66, 100, 9. By default a core is
+    # left to neighbours. Read when the library is loaded.
+    known.setdefault("GOMP_SPINCOUNT", "3000")
     # Else a failed assertion would have a debugger attached, if there is one, to print the stack.
     known["GGML_NO_BACKTRACE"] = "1"
     return known

@@ -64,7 +64,7 @@ def test_a_worker_knows_how_to_compute_and_no_secrets() -> None:
 
 
 def test_threads_do_not_spin_long_unless_the_operator_says_so() -> None:
-    assert worker_environment({})["GOMP_SPINCOUNT"] == "300"
+    assert worker_environment({})["GOMP_SPINCOUNT"] == "3000"
     assert worker_environment({"GOMP_SPINCOUNT": "0"})["GOMP_SPINCOUNT"] == "0"
 
 
