@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -25,7 +25,14 @@ from one_api.errors import GatewayError
 from one_api.errors import ShuttingDown as ShuttingDownError
 from one_api.runtime.application import DispatchGreenlet, GatewayFlask
 from one_api.runtime.batches import send_batches
-from one_api.runtime.body import BodyLimits, ClientLeftError, declared_length, read_body
+from one_api.runtime.body import (
+    BodyLimits,
+    ClientLeftError,
+    Message,
+    Receive,
+    declared_length,
+    read_body,
+)
 from one_api.runtime.environ import Scope, environ_headers, environ_of
 from one_api.runtime.express import Outgoing
 from one_api.runtime.streaming import OPENER, StreamingResponse
@@ -33,8 +40,6 @@ from one_api.runtime.uploads import UPLOAD, ReceivedUpload
 
 logger = logging.getLogger(__name__)
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 #: Key in the WSGI environment for an error found before Flask saw the request.

@@ -7,14 +7,13 @@ does; whatever is unusual about a request sends it the long way.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, MutableMapping
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
+from one_api.runtime.environ import Scope
 from one_api.runtime.streaming import ERROR_PREFIX
-
-Scope = MutableMapping[str, Any]
 
 
 class Outgoing:

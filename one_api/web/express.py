@@ -20,8 +20,8 @@ from one_api.delivery import CLIENT_GONE
 from one_api.errors import GatewayError
 from one_api.failover import RequestContext
 from one_api.gateway import CompleteReply, Gateway
-from one_api.runtime.environ import plain_headers
-from one_api.runtime.express import Express, Inbound, Opener, Outgoing, Scope
+from one_api.runtime.environ import Scope, plain_headers
+from one_api.runtime.express import Express, Inbound, Opener, Outgoing
 from one_api.schemas.chat import ChatCompletionRequest
 from one_api.web.bodies import decoded
 from one_api.web.guard import Guard, bug

@@ -9,7 +9,6 @@ the response is made, or by the stream that goes on after that.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from one_api import errors
 from one_api.errors import (
-    AuthenticationFailed,
     GatewayError,
     InternalError,
     PermissionDenied,
@@ -28,12 +26,12 @@ from one_api.errors import (
 from one_api.observe import Observers
 from one_api.observe.observer import NOBODY
 from one_api.policy.accounts import Account, AccountBook
-from one_api.policy.auth import AdminKey, ApiKey, KeyRing, bearer_token
+from one_api.policy.auth import AdminKey, ApiKey, KeyRing
 from one_api.runtime import Drain, UploadPolicy
 from one_api.runtime.asgi import REJECTED
 from one_api.web.client_address import Network, client_address
 from one_api.web.responses import error_response
-from one_api.web.visit import Visit, look_up, recognise
+from one_api.web.visit import Visit, by_either_key, look_up, recognise
 
 if TYPE_CHECKING:
     from one_api.web.routing_headers import Headers
@@ -197,12 +195,7 @@ class Guard:
             raise PermissionDenied(
                 "Nobody may administrate this gateway: it has no admin key. Set ADMIN_KEY."
             )
-        headers = flask.request.headers
-        given = headers.get("x-api-key")
-        if given is not None:
-            with contextlib.suppress(AuthenticationFailed):
-                return self._admin.authenticate(given)
-        return self._admin.authenticate(bearer_token(headers.get("Authorization")))
+        return by_either_key(flask.request.headers, self._admin.authenticate)
 
     def _read_body(self) -> None:
         # On WSGI this is still the worker's thread: a slow body must not hold the loop.

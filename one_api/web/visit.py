@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from one_api.converter import random_id
 from one_api.delivery import CLIENT_GONE
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from one_api.policy.accounts import Account
     from one_api.policy.auth import ApiKey, KeyRing
     from one_api.web.routing_headers import Headers
+
+Caller = TypeVar("Caller")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,64}")
 
@@ -82,15 +86,23 @@ def recognise(keys: KeyRing, headers: Headers, address: str) -> ApiKey | None:
     gateway.
     Raises: AuthenticationFailed.
     """
+    return by_either_key(headers, partial(keys.authenticate, fallback_id=address))
+
+
+def by_either_key(headers: Headers, authenticate: Callable[[str | None], Caller]) -> Caller:
+    """What `authenticate` says of the key in `x-api-key`, else of that in `authorization`.
+
+    Raises: AuthenticationFailed.
+    """
     given = headers.get("x-api-key")
     if given is not None:
         with contextlib.suppress(AuthenticationFailed):
-            return keys.authenticate(given, fallback_id=address)
-    return keys.authenticate(bearer_token(headers.get("authorization")), fallback_id=address)
+            return authenticate(given)
+    return authenticate(bearer_token(headers.get("authorization")))
 
 
 async def look_up(keys: KeyRing, headers: Headers, address: str) -> ApiKey:
-    """As `recognise`, with the database.
+    """As `recognise`, with the database where only that can tell.
 
     Raises: AuthenticationFailed; StorageUnavailable.
     """

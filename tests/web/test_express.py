@@ -18,7 +18,8 @@ from one_api.registry import ModelRegistry
 from one_api.runtime import GatewayFlask
 from one_api.runtime.asgi import ASGIBridge
 from one_api.runtime.body import BodyLimits
-from one_api.runtime.express import Express, Inbound, Opener, Outgoing, Scope
+from one_api.runtime.environ import Scope
+from one_api.runtime.express import Express, Inbound, Opener, Outgoing
 from tests.adapters_in_test import HELLO, ScriptedAdapter, forever, registry_of
 from tests.runtime.line import Line
 from tests.web.conftest import KEY, MakeApp
