@@ -12,6 +12,7 @@ import logging
 import queue
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -46,12 +47,12 @@ _TRACEBACK = "one_api_traceback"
 _INDENT = "    "
 
 
-class Message:
+class Message(ABC):
     """A message with more to tell than its text; `fields` is called later, on another thread."""
 
+    @abstractmethod
     def fields(self) -> Mapping[str, object]:
         """Names and values, of which "event" says what it is about."""
-        raise NotImplementedError
 
 
 class QueueingHandler(logging.Handler):

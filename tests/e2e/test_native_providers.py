@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,7 +83,7 @@ def steps_of(reply: UpstreamReply) -> Reply:
     return (Head(reply.status, headers), *map(Chunk, reply.pieces), EndChunks())
 
 
-class NativeScene:
+class NativeScene(ABC):
     """A model with a name of its own at a provider that all tests share."""
 
     adapter: str
@@ -93,9 +94,9 @@ class NativeScene:
         self.name = f"model-{secrets.token_hex(6)}"
         self.model = f"{self.adapter}/{self.name}"
 
+    @abstractmethod
     def path(self, *, is_streamed: bool) -> str:
         """Where the provider is asked for an answer."""
-        raise NotImplementedError
 
     def answers(self, *answers: Answer, is_streamed: bool = False) -> None:
         """Answer the next requests with `answers`."""
@@ -111,9 +112,9 @@ class NativeScene:
         self.upstream.script(*replies, path=path)
 
     @property
+    @abstractmethod
     def requests(self) -> list[RecordedRequest]:
         """The requests for this model, in their order."""
-        raise NotImplementedError
 
     @property
     def told(self) -> Any:

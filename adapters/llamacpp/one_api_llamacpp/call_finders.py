@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn, Protocol
 
@@ -86,12 +87,12 @@ class _MarkedCalls(CallFinder):
                 buffer.skip_space()
                 yield from calls
 
+    @abstractmethod
     def _read(self, text: str, at: int, ended: bool) -> tuple[list[FunctionCall], int] | None:
         """The calls whose marker ends at `at`, and where they end; None when more must come.
 
         No calls when there are none: then the text up to there is only text.
         """
-        raise NotImplementedError
 
 
 class _HermesCalls(_MarkedCalls):
