@@ -256,3 +256,24 @@ async def test_draining_gateway_refuses_as_ever(make_app: MakeApp) -> None:
     await app.stop()
     assert (503, "server_is_shutting_down") == (line.status, json.loads(line.body)["error"]["code"])
     assert "close" == line.headers["connection"]
+
+
+@pytest.mark.parametrize(
+    ("path", "is_let_in"),
+    [
+        (PATH, False),
+        ("/v1/models", False),
+        ("/health/ready", True),
+        ("/metrics", True),
+        ("/v1/metrics", True),
+        ("/admin/requests", True),
+    ],
+)
+def test_the_setting_bounds_what_is_in_flight(
+    make_app: MakeApp, path: str, is_let_in: bool
+) -> None:
+    admission = make_app(max_requests_in_flight=2).admission
+    admission.in_flight = 1
+    assert admission.refusal(path) is None
+    admission.in_flight = 2
+    assert is_let_in == (admission.refusal(path) is None)
