@@ -139,6 +139,22 @@ def test_no_function_is_longer_than_a_screen() -> None:
     assert [] == long
 
 
+def test_groups_are_not_repeated_possessively() -> None:
+    """Python before 3.11.5, such as Debian 12's, loses its way in them (gh-106052)."""
+    sets, possessive = r"\[(?:\\.|[^\]\\])*\]", re.compile(r"\)[*+?}]\+|\(\?>")
+    found = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in CODE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "re.compile"
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant)
+        if possessive.search(re.sub(sets, "", str(part.value)))
+    ]
+
+    assert [] == found
+
+
 def test_contract_is_exactly_what_it_lists() -> None:
     """What an author can import by accident becomes a promise by accident."""
     bound = {

@@ -15,10 +15,11 @@ from one_api.errors import UpstreamInvalidResponse
 
 #: The longest unfinished line or event kept in memory.
 MAX_EVENT_BYTES = 1024 * 1024
-#: An event as nearly all are written: a name or none, and one line of data.
-_EVENT: Final = re.compile(rb"(?:event: ([^\n]++)\n)?+data: ([^\n]*+)\n\n")
+#: An event as nearly all are written: a name or none, and one line of data. Only single characters
+#: are repeated possessively: Python before 3.11.5 loses its way in groups that are (gh-106052).
+_EVENT: Final = re.compile(rb"(?:event: ([^\n]++)\n)?data: ([^\n]*+)\n\n")
 #: Such events, as many as there are.
-_EVENTS: Final = re.compile(b"(?:%b)*+" % _EVENT.pattern)
+_EVENTS: Final = re.compile(b"(?:%b)*" % _EVENT.pattern)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ import re
 
 #: Where a string begins whose content may differ from frame to frame.
 _HOLE = re.compile(rb'"(?:content|arguments|obfuscation)"\s*+:\s*+"')
-#: The rest of a JSON string, from after its opening quote to before its closing one.
-_STRING = re.compile(rb'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+')
+#: The rest of a JSON string, from after its opening quote to before its closing one. The group is
+#: not repeated possessively: Python before 3.11.5 loses its way in such groups (gh-106052).
+_STRING = re.compile(rb'[^"\\\n]*+(?:\\.[^"\\\n]*+)*')
 
 
 class FrameTemplate:
