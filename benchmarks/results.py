@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,5 +85,6 @@ def machine() -> str:
         ),
         platform.machine(),
     )
-    system = f"Linux {platform.release()}, Python {platform.python_version()}"
+    python = f"Python {platform.python_version()} ({Path(sys.executable).resolve()})"
+    system = f"Linux {platform.release()}, {python}"
     return f"{os.cpu_count()} x {model}, {system}"

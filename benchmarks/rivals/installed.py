@@ -133,7 +133,7 @@ def _install_python(name: str, packages: tuple[str, ...]) -> None:
     """An environment below `WORK` with `packages`; a stamp in it says that it is complete."""
     directory = WORK / name
     stamp = directory / "installed"
-    wanted = "\n".join(packages)
+    wanted = "\n".join((sys.version, *packages))
     if stamp.exists() and stamp.read_text() == wanted:
         return
     _install([sys.executable, "-m", "venv", "--clear", str(directory)])
