@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 import orjson
@@ -15,7 +15,7 @@ from one_api.cli.printing import dollars, instant, number, print_table
 from one_api.cli.stores import with_database
 from one_api.settings import Settings
 from one_api.storage import Database
-from one_api.storage.keys import MAX_LISTED, KeySpec, KeyStore, StoredKey
+from one_api.storage.keys import MAX_LISTED, KeyChanges, KeySpec, KeyStore, StoredKey
 from one_api.storage.secret import key_secret
 from one_api.web.admin_keys import MAX_AMOUNT, MAX_NAME_CHARS, key_to_wire
 
@@ -51,43 +51,104 @@ def _line(text: str) -> str:
 
 
 _COUNT = click.IntRange(1, MAX_AMOUNT)
+_OPTIONS = (
+    click.option("--owner", type=_line, help="Who answers for it."),
+    click.option("--tag", "tags", type=_line, multiple=True, help="May be given several times."),
+    click.option("--expires-in", "expires_in_ms", type=_span_ms, help="90m, 12h, 30d, 8w."),
+    click.option("--model", "models", type=_line, multiple=True, help="Allowed name or pattern."),
+    click.option("--requests-per-minute", type=_COUNT),
+    click.option("--tokens-per-minute", type=_COUNT),
+    click.option("--concurrent", "concurrent_requests", type=_COUNT, help="Requests at once."),
+    click.option("--budget-day-usd", "budget_day_microusd", type=_microusd, help="Per UTC day."),
+    click.option("--budget-month-usd", "budget_month_microusd", type=_microusd),
+    click.option("--budget-total-usd", "budget_total_microusd", type=_microusd),
+    click.option("--max-tokens", type=_COUNT, help="Completion limit of one request."),
+)
+#: Options whose values can be taken away, without their dashes, and what they are called here.
+_CLEARABLE = {
+    "owner": "owner",
+    "tag": "tags",
+    "expires-in": "expires_in_ms",
+    "model": "models",
+    "requests-per-minute": "requests_per_minute",
+    "tokens-per-minute": "tokens_per_minute",
+    "concurrent": "concurrent_requests",
+    "budget-day-usd": "budget_day_microusd",
+    "budget-month-usd": "budget_month_microusd",
+    "budget-total-usd": "budget_total_microusd",
+    "max-tokens": "max_tokens",
+}
+#: What stands for nothing where that is not None.
+_NOTHING: dict[str, Any] = {"owner": "", "tags": ()}
+
+
+def _key_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What can be said of a key, as options of `command`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke the keys that the database keeps."""
+    """Make, list, change and revoke the keys that the database keeps."""
 
 
 @keys.command()
 @click.option("--name", type=_line, required=True, help="Whom or what the key is for.")
-@click.option("--owner", type=_line, help="Who answers for it.")
-@click.option("--tag", "tags", type=_line, multiple=True, help="May be given several times.")
-@click.option("--expires-in", "expires_in_ms", type=_span_ms, help="90m, 12h, 30d, 8w.")
-@click.option("--model", "models", type=_line, multiple=True, help="Allowed name or pattern.")
-@click.option("--requests-per-minute", type=_COUNT)
-@click.option("--tokens-per-minute", type=_COUNT)
-@click.option("--concurrent", "concurrent_requests", type=_COUNT, help="Requests at once.")
-@click.option("--budget-day-usd", "budget_day_microusd", type=_microusd, help="Per UTC day.")
-@click.option("--budget-month-usd", "budget_month_microusd", type=_microusd)
-@click.option("--budget-total-usd", "budget_total_microusd", type=_microusd)
-@click.option("--max-tokens", type=_COUNT, help="Completion limit of one request.")
+@_key_options
 @click.option("--may-route", is_flag=True, help="Allow x-one-api-* headers that steer routing.")
 def create(
-    expires_in_ms: int | None,
     owner: str | None,
+    expires_in_ms: int | None,
     models: tuple[str, ...],
     **given: Any,
 ) -> None:
     """Make a key and print it, once."""
-    now_ms = time.time_ns() // 1_000_000
     spec = KeySpec(
         owner=owner or "",
         models=models or None,
-        expires_ms=None if expires_in_ms is None else now_ms + expires_in_ms,
+        expires_ms=None if expires_in_ms is None else _now_ms() + expires_in_ms,
         **given,
     )
     plaintext, stored = _with_keys(lambda store: store.create(spec))
     _print_once(plaintext, stored.id)
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@click.option("--name", type=_line, help="Whom or what the key is for.")
+@_key_options
+@click.option("--may-route/--no-may-route", default=None, help="Allow x-one-api-* headers or not.")
+@click.option(
+    "--clear",
+    "cleared",
+    type=click.Choice(list(_CLEARABLE)),
+    multiple=True,
+    help="Take this away from the key; may be given several times.",
+)
+def update(key_id: str, cleared: tuple[str, ...], **given: Any) -> None:
+    """Change what the key with this ID may do; what is not named stays as it is.
+
+    Tags and models that are named take the place of all that there were.
+    """
+    changes = {field: value for field, value in given.items() if value not in (None, ())}
+    for option in cleared:
+        field = _CLEARABLE[option]
+        if field in changes:
+            raise click.UsageError(f"--{option} and --clear {option} exclude each other")
+        changes[field] = _NOTHING.get(field)
+    if not changes:
+        raise click.UsageError("nothing to change: name what is to be another")
+    if "expires_in_ms" in changes:
+        expires_in_ms = changes.pop("expires_in_ms")
+        changes["expires_ms"] = None if expires_in_ms is None else _now_ms() + expires_in_ms
+    changed = _with_keys(lambda store: store.update(key_id, cast("KeyChanges", changes)))
+    print_table(_HEAD.split(), [_row(changed, _now_ms())])
 
 
 @keys.command(name="list")
@@ -99,7 +160,7 @@ def list_keys(as_json: bool) -> None:
         for key in found:
             click.echo(orjson.dumps(key_to_wire(key)))
     else:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = _now_ms()
         print_table(_HEAD.split(), [_row(key, now_ms) for key in found])
 
 

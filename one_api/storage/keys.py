@@ -6,9 +6,9 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy import Row, Select, insert, select, tuple_, update
 
@@ -47,6 +47,24 @@ class KeySpec:
     budget_total_microusd: int | None = None
     max_tokens: int | None = None
     may_route: bool = False
+
+
+class KeyChanges(TypedDict, total=False):
+    """Fields of a `KeySpec` that are to be others; those that are missing stay as they are."""
+
+    name: str
+    owner: str
+    tags: tuple[str, ...]
+    expires_ms: int | None
+    models: tuple[str, ...] | None
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrent_requests: int | None
+    budget_day_microusd: int | None
+    budget_month_microusd: int | None
+    budget_total_microusd: int | None
+    max_tokens: int | None
+    may_route: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +140,19 @@ class KeyStore:
             row = (await connection.execute(_select().where(api_keys.c.id == key_id))).first()
         return None if row is None else _stored(row)
 
+    async def update(self, key_id: str, changes: KeyChanges) -> StoredKey:
+        """The key as it is once these fields are others; an expired one may be good again.
+
+        Raises: NotFound; Conflict for a revoked key.
+        """
+        # Without any value SQLAlchemy would set every column.
+        values = {**changes} or {"id": key_id}
+
+        async def work(connection: AsyncConnection) -> StoredKey:
+            return await _changed(connection, key_id, values)
+
+        return await self._database.write(work)
+
     async def revoke(self, key_id: str) -> StoredKey:
         """Let the key open nothing from now on. Once more changes nothing.
 
@@ -145,17 +176,10 @@ class KeyStore:
         Raises: NotFound; Conflict for a revoked key.
         """
         plaintext = _generate()
-        digest = self._digest(plaintext)
+        values = {"prefix": _prefix_of(plaintext), "digest": self._digest(plaintext)}
 
         async def work(connection: AsyncConnection) -> None:
-            changed = await connection.execute(
-                update(api_keys)
-                .where(api_keys.c.id == key_id, api_keys.c.revoked_ms.is_(None))
-                .values(prefix=_prefix_of(plaintext), digest=digest)
-            )
-            if changed.rowcount == 0:
-                await _required(connection, key_id)
-                raise Conflict("The key is revoked; create another one.")
+            await _changed(connection, key_id, values)
 
         await self._database.write(work)
         return plaintext
@@ -196,6 +220,21 @@ _FIELDS = tuple(field.name for field in fields(StoredKey))
 
 def _select(*extra: Any) -> Select[Any]:
     return select(*(api_keys.c[name] for name in _FIELDS), *extra)
+
+
+async def _changed(
+    connection: AsyncConnection, key_id: str, values: Mapping[str, Any]
+) -> StoredKey:
+    """The key with other values in these columns. Raises: NotFound; Conflict when it is revoked."""
+    changed = await connection.execute(
+        update(api_keys)
+        .where(api_keys.c.id == key_id, api_keys.c.revoked_ms.is_(None))
+        .values(**values)
+    )
+    stored = await _required(connection, key_id)
+    if changed.rowcount == 0:
+        raise Conflict("The key is revoked; create another one.")
+    return stored
 
 
 async def _required(connection: AsyncConnection, key_id: str) -> StoredKey:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 import flask
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from one_api.errors import InvalidRequest, NotFound
 from one_api.schemas import JsonObject
 from one_api.schemas.validation import field_path, invalid_request
-from one_api.storage.keys import KeySpec, StoredKey
+from one_api.storage.keys import KeyChanges, KeySpec, StoredKey
 from one_api.web.admin_values import (
     MAX_TEXT_CHARS,
     Query,
@@ -43,17 +43,16 @@ _Limit = Annotated[int | None, Field(ge=1, le=MAX_AMOUNT)]
 _Budget = Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)]
 
 
-class NewKey(BaseModel):
-    """What the operator says of a new key; the unknown is refused, a limit that is null is none.
+class _KeyFields(BaseModel):
+    """What the operator may say of a key; the unknown is refused, a limit that is null is none.
 
     Budgets are in micro-dollars. `expires_at` is a time in ISO 8601 that is still to come.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    name: _Text
     owner: _Text | None = None
-    tags: Annotated[list[_Text], Field(max_length=_MAX_NAMES)] = []
+    tags: Annotated[list[_Text] | None, Field(max_length=_MAX_NAMES)] = None
     expires_at: str | None = None
     models: Annotated[list[_Text] | None, Field(min_length=1, max_length=_MAX_NAMES)] = None
     requests_per_minute: _Limit = None
@@ -67,7 +66,7 @@ class NewKey(BaseModel):
 
     @classmethod
     def from_wire(cls, body: object) -> Self:
-        """The key in a decoded JSON body.
+        """What a decoded JSON body says.
 
         Raises: InvalidRequest that names the field.
         """
@@ -82,8 +81,8 @@ class NewKey(BaseModel):
                 ) from None
             raise invalid_request(exc) from exc
 
-    def to_spec(self) -> KeySpec:
-        """What to store.
+    def _stored(self) -> dict[str, Any]:
+        """All fields as they are stored.
 
         Raises: InvalidRequest for a time that has passed, or is none.
         """
@@ -92,16 +91,41 @@ class NewKey(BaseModel):
         expires_ms = None if expires_at is None else instant_ms(expires_at)
         if expires_at is not None and (expires_ms is None or expires_ms <= _now_ms()):
             raise wrong("expires_at", "a time to come such as 2027-01-31T00:00:00Z is needed")
-        models = given["models"]
-        return KeySpec(
-            **{
-                **given,
-                "owner": self.owner or "",
-                "tags": tuple(self.tags),
-                "models": None if models is None else tuple(models),
-                "expires_ms": expires_ms,
-            }
-        )
+        return {
+            **given,
+            "owner": self.owner or "",
+            "tags": tuple(self.tags or ()),
+            "models": None if self.models is None else tuple(self.models),
+            "expires_ms": expires_ms,
+        }
+
+
+class NewKey(_KeyFields):
+    """A key to be made."""
+
+    name: _Text
+
+    def to_spec(self) -> KeySpec:
+        """What to store.
+
+        Raises: InvalidRequest for a time that has passed, or is none.
+        """
+        return KeySpec(**self._stored())
+
+
+class ChangedKey(_KeyFields):
+    """A key that is there: what is not said of it stays as it is, and null takes away."""
+
+    name: _Text = ""
+
+    def to_changes(self) -> KeyChanges:
+        """What to store.
+
+        Raises: InvalidRequest for a time that has passed, or is none.
+        """
+        stored = self._stored()
+        said = {"expires_ms" if name == "expires_at" else name for name in self.model_fields_set}
+        return cast("KeyChanges", {name: stored[name] for name in said})
 
 
 def key_to_wire(key: StoredKey) -> JsonObject:
@@ -153,6 +177,12 @@ def add_key_routes(blueprint: flask.Blueprint, stores: Stores) -> None:
     @blueprint.get("/keys/<key_id>")
     async def get_key(key_id: str) -> flask.Response:
         return json_response(key_to_wire(await _found(stores, key_id)))
+
+    @blueprint.patch("/keys/<key_id>")
+    async def update_key(key_id: str) -> flask.Response:
+        store, key = required(stores.keys), await _found(stores, key_id)
+        changes = ChangedKey.from_wire(json_body()).to_changes()
+        return json_response(key_to_wire(await store.update(key.id, changes)))
 
     @blueprint.post("/keys/<key_id>/revoke")
     async def revoke_key(key_id: str) -> flask.Response:

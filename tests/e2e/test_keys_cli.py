@@ -12,6 +12,13 @@ import pytest
 from tests.e2e.conftest import RunHere
 
 KEY = re.compile(r"sk-oa-[A-Za-z0-9_-]{43}\n")
+EVERY_OPTION = (
+    *("--owner", "ann", "--tag", "a", "--tag", "b", "--model", "gpt-*", "--model", "m"),
+    *("--requests-per-minute", "60", "--tokens-per-minute", "1000", "--concurrent", "2"),
+    *("--budget-day-usd", "1.50", "--budget-month-usd", "0", "--budget-total-usd", "0.000001"),
+    *("--max-tokens", "100", "--expires-in", "30d"),
+)
+OPTIONS = dict.fromkeys(part for part in EVERY_OPTION if part.startswith("--"))
 
 
 def listed(run_here: RunHere) -> list[dict[str, Any]]:
@@ -46,13 +53,7 @@ class TestCreate:
         assert {0o600} == {path.stat().st_mode & 0o777 for path in files}
 
     def test_every_option_is_kept(self, run_here: RunHere) -> None:
-        create(
-            run_here,
-            *("--owner", "ann", "--tag", "a", "--tag", "b", "--model", "gpt-*", "--model", "m"),
-            *("--requests-per-minute", "60", "--tokens-per-minute", "1000", "--concurrent", "2"),
-            *("--budget-day-usd", "1.50", "--budget-month-usd", "0", "--may-route"),
-            *("--budget-total-usd", "0.000001", "--max-tokens", "100", "--expires-in", "30d"),
-        )
+        create(run_here, *EVERY_OPTION, "--may-route")
 
         (key,) = listed(run_here)
         assert key["expires_at"].endswith("Z")
@@ -91,6 +92,95 @@ class TestCreate:
         assert (2, "") == (result.exit_code, result.stdout)
         assert option in result.stderr
         assert [] == listed(run_here)
+
+
+class TestUpdate:
+    def updated(self, run_here: RunHere, *options: str) -> dict[str, Any]:
+        """The only key, once it was changed."""
+        result = run_here("keys", "update", listed(run_here)[0]["id"], *options)
+        assert 0 == result.exit_code, result.output
+        return listed(run_here)[0]
+
+    def test_takes_the_options_of_create_and_makes_the_same_of_them(
+        self, run_here: RunHere
+    ) -> None:
+        create(run_here)
+        create(run_here, *EVERY_OPTION, "--may-route", "--name", "another")
+
+        self.updated(run_here, *EVERY_OPTION, "--may-route", "--name", "another")
+
+        own = {"id", "prefix", "created_at", "expires_at"}
+        updated, created = (
+            {name: value for name, value in key.items() if name not in own}
+            for key in listed(run_here)
+        )
+        assert created == updated
+        assert {True} == {key["expires_at"] is not None for key in listed(run_here)}
+
+    def test_what_is_not_named_stays(self, run_here: RunHere) -> None:
+        create(run_here, *EVERY_OPTION, "--may-route")
+        (before,) = listed(run_here)
+
+        after = self.updated(run_here, "--requests-per-minute", "5", "--no-may-route")
+
+        assert {**before, "requests_per_minute": 5, "may_route": False} == after
+
+    def test_each_option_but_the_name_can_be_cleared(self, run_here: RunHere) -> None:
+        create(run_here)
+        (bare,) = listed(run_here)
+        self.updated(run_here, *EVERY_OPTION)
+
+        clear = [part for option in OPTIONS for part in ("--clear", option.removeprefix("--"))]
+
+        assert bare == self.updated(run_here, *clear)
+
+    def test_prints_the_key_as_the_list_does(self, run_here: RunHere) -> None:
+        create(run_here)
+        key_id = listed(run_here)[0]["id"]
+
+        result = run_here("keys", "update", key_id, "--budget-total-usd", "2.5")
+
+        assert run_here("keys", "list").stdout == result.stdout
+        assert "2.500000" in result.stdout
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            (),
+            ("--name", ""),
+            ("--requests-per-minute", "0"),
+            ("--clear", "name"),
+            ("--clear", "may-route"),
+            ("--clear", "max-tokens", "--max-tokens", "5"),
+            ("--owner", "x", "--unknown", "1"),
+        ],
+    )
+    def test_wrong_options_change_nothing(
+        self, run_here: RunHere, options: tuple[str, ...]
+    ) -> None:
+        create(run_here, *EVERY_OPTION)
+        before = listed(run_here)
+
+        result = run_here("keys", "update", before[0]["id"], *options)
+
+        assert (2, "") == (result.exit_code, result.stdout)
+        assert before == listed(run_here)
+
+    def test_revoked_key_can_not_be_changed(self, run_here: RunHere) -> None:
+        create(run_here)
+        key_id = listed(run_here)[0]["id"]
+        run_here("keys", "revoke", key_id)
+
+        result = run_here("keys", "update", key_id, "--clear", "expires-in")
+
+        assert (1, "") == (result.exit_code, result.stdout)
+        assert "Error: conflict: The key is revoked" in result.stderr
+
+    def test_unknown_key_is_an_error_in_one_line(self, run_here: RunHere) -> None:
+        result = run_here("keys", "update", "key_000000000000", "--name", "x")
+
+        assert (1, "") == (result.exit_code, result.stdout)
+        assert "Error: not_found: There is no key with this id." in result.stderr
 
 
 class TestList:

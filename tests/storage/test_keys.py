@@ -18,7 +18,7 @@ from sqlalchemy import event, select, text
 
 from one_api.errors import ConfigurationError, Conflict, NotFound
 from one_api.storage.database import Database
-from one_api.storage.keys import KeySpec, KeyStore
+from one_api.storage.keys import KeyChanges, KeySpec, KeyStore
 from one_api.storage.secret import FILE_NAME, key_secret
 from one_api.storage.tables import api_keys
 
@@ -135,6 +135,84 @@ async def test_rotated_key_keeps_id_and_limits_and_the_old_one_opens_nothing(
     assert dataclasses.replace(stored, prefix=new[6:18]) == await store.find(new)
 
 
+OTHERWISE: KeyChanges = {
+    "name": "another robot",
+    "owner": "",
+    "tags": (),
+    "expires_ms": None,
+    "models": ("large",),
+    "requests_per_minute": 10,
+    "tokens_per_minute": None,
+    "concurrent_requests": 2**40,
+    "budget_day_microusd": None,
+    "budget_month_microusd": 0,
+    "budget_total_microusd": 9,
+    "max_tokens": None,
+    "may_route": False,
+}
+
+
+def test_all_that_is_said_of_a_key_can_be_changed() -> None:
+    said = {field.name for field in dataclasses.fields(KeySpec)}
+    assert said == set(KeyChanges.__annotations__) == set(OTHERWISE)
+
+
+async def test_changed_key_is_another_in_what_was_said_and_in_nothing_else(
+    store: KeyStore,
+) -> None:
+    plaintext, stored = await store.create(EVERYTHING)
+    _, bystander = await store.create(EVERYTHING)
+
+    one = await store.update(stored.id, {"requests_per_minute": 5})
+    assert dataclasses.replace(stored, requests_per_minute=5) == one
+    all_of_it = await store.update(stored.id, OTHERWISE)
+
+    assert dataclasses.replace(stored, **OTHERWISE) == all_of_it
+    assert all_of_it == await store.find(plaintext)
+    assert bystander == await store.get(bystander.id)
+
+
+async def test_everything_can_be_given_to_a_key_that_had_nothing(store: KeyStore) -> None:
+    plaintext, stored = await store.create(NOTHING)
+    everything = KeyChanges(**dataclasses.asdict(EVERYTHING))  # type: ignore[typeddict-item]  # the same fields, see above
+
+    changed = await store.update(stored.id, everything)
+
+    assert dataclasses.replace(stored, **everything) == changed == await store.find(plaintext)
+
+
+async def test_change_of_nothing_changes_nothing(store: KeyStore) -> None:
+    plaintext, stored = await store.create(EVERYTHING)
+
+    assert stored == await store.update(stored.id, {})
+    assert stored == await store.find(plaintext)
+
+
+async def test_expired_key_is_good_again_with_another_expiry(store: KeyStore, clock: Clock) -> None:
+    plaintext, stored = await store.create(EVERYTHING)
+    clock.now_ms = 2_000
+    assert await store.find(plaintext) is None
+
+    changed = await store.update(stored.id, {"expires_ms": 3_000})
+
+    assert changed == await store.find(plaintext)
+
+
+@pytest.mark.parametrize("changes", [{}, {"name": "good again"}], ids=["nothing", "something"])
+async def test_revoked_key_is_not_changed(store: KeyStore, changes: KeyChanges) -> None:
+    _, stored = await store.create(NOTHING)
+    revoked = await store.revoke(stored.id)
+
+    with pytest.raises(Conflict, match="revoked"):
+        await store.update(stored.id, changes)
+
+    assert revoked == await store.get(stored.id)
+
+
+async def change_name(store: KeyStore, key_id: str) -> object:
+    return await store.update(key_id, {"name": "x"})
+
+
 async def test_revoked_key_is_not_rotated_into_a_good_one(store: KeyStore) -> None:
     _, stored = await store.create(NOTHING)
     await store.revoke(stored.id)
@@ -145,7 +223,7 @@ async def test_revoked_key_is_not_rotated_into_a_good_one(store: KeyStore) -> No
     assert stored.prefix == (await store.list())[0].prefix
 
 
-@pytest.mark.parametrize("change", [KeyStore.revoke, KeyStore.rotate])
+@pytest.mark.parametrize("change", [KeyStore.revoke, KeyStore.rotate, change_name])
 async def test_unknown_key_cannot_be_changed(
     store: KeyStore, change: Callable[[KeyStore, str], Awaitable[object]]
 ) -> None:

@@ -53,6 +53,63 @@ def error_of(response: Any) -> tuple[int, str | None, str | None]:
     return response.status_code, error["param"], error["code"]
 
 
+#: What no field of a key may be, whether it is made or changed.
+WRONG_VALUES: list[tuple[str, object]] = [
+    ("name", None),
+    ("name", ""),
+    ("name", " "),
+    ("name", 7),
+    ("name", "n" * 201),
+    ("name", "a\nb"),
+    ("name", "a\x00b"),
+    ("name", "\x1b[31mred"),
+    ("owner", "a\u202eb"),
+    ("owner", ""),
+    ("tags", "a"),
+    ("tags", ["a", ""]),
+    ("tags", ["t"] * 201),
+    ("models", []),
+    ("models", "gpt-*"),
+    ("models", [1]),
+    ("expires_at", "soon"),
+    ("expires_at", "2001-01-01T00:00:00Z"),
+    ("expires_at", 4_000_000_000),
+    ("requests_per_minute", 0),
+    ("requests_per_minute", "60"),
+    ("requests_per_minute", True),
+    ("tokens_per_minute", 1.5),
+    ("tokens_per_minute", 2**63),
+    ("concurrent_requests", -1),
+    ("budget_day_microusd", -1),
+    ("budget_month_microusd", 0.5),
+    ("budget_total_microusd", 10**15 + 1),
+    ("max_tokens", 0),
+    ("may_route", "yes"),
+    ("may_route", 1),
+    ("may_route", None),
+]
+#: What nobody sets, or what there is not.
+NO_FIELDS = ["id", "digest", "prefix", "key", "created_ms", "revoked_at", "is_admin", "budget_usd"]
+
+
+#: As WHOLE, with nothing the same.
+OTHERWISE: dict[str, Any] = {
+    "name": "Bob's key",
+    "owner": "bob@example.org",
+    "tags": ["team-b"],
+    "expires_at": "2999-02-01T00:00:00.000Z",
+    "models": ["other"],
+    "requests_per_minute": 1,
+    "tokens_per_minute": 2,
+    "concurrent_requests": 3,
+    "budget_day_microusd": 4,
+    "budget_month_microusd": 0,
+    "budget_total_microusd": 6,
+    "max_tokens": 7,
+    "may_route": False,
+}
+
+
 class TestCreate:
     def test_key_is_told_once_and_never_again(self, client: FlaskClient) -> None:
         key = made(client, **WHOLE)
@@ -77,52 +134,14 @@ class TestCreate:
         assert {None, "", False} == {v for v in unsaid.values() if v != []}
         assert [] == key["tags"]
 
-    @pytest.mark.parametrize(
-        "field",
-        ["id", "digest", "prefix", "key", "created_ms", "revoked_at", "is_admin", "budget_usd"],
-    )
+    @pytest.mark.parametrize("field", NO_FIELDS)
     def test_nothing_else_can_be_set(self, client: FlaskClient, field: str) -> None:
         response = client.post("/keys", json={"name": "n", field: 1})
 
         assert (400, field, "unknown_parameter") == error_of(response)
         assert [] == client.get("/keys").get_json()["data"]
 
-    @pytest.mark.parametrize(
-        ("field", "value"),
-        [
-            ("name", None),
-            ("name", ""),
-            ("name", " "),
-            ("name", 7),
-            ("name", "n" * 201),
-            ("name", "a\nb"),
-            ("name", "a\x00b"),
-            ("name", "\x1b[31mred"),
-            ("owner", "a\u202eb"),
-            ("owner", ""),
-            ("tags", "a"),
-            ("tags", ["a", ""]),
-            ("tags", ["t"] * 201),
-            ("models", []),
-            ("models", "gpt-*"),
-            ("models", [1]),
-            ("expires_at", "soon"),
-            ("expires_at", "2001-01-01T00:00:00Z"),
-            ("expires_at", 4_000_000_000),
-            ("requests_per_minute", 0),
-            ("requests_per_minute", "60"),
-            ("requests_per_minute", True),
-            ("tokens_per_minute", 1.5),
-            ("tokens_per_minute", 2**63),
-            ("concurrent_requests", -1),
-            ("budget_day_microusd", -1),
-            ("budget_month_microusd", 0.5),
-            ("budget_total_microusd", 10**15 + 1),
-            ("max_tokens", 0),
-            ("may_route", "yes"),
-            ("may_route", 1),
-        ],
-    )
+    @pytest.mark.parametrize(("field", "value"), WRONG_VALUES)
     def test_wrong_value_is_named_and_makes_no_key(
         self, client: FlaskClient, field: str, value: object
     ) -> None:
@@ -136,6 +155,76 @@ class TestCreate:
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"name"', b"null"])
     def test_what_is_no_object_makes_no_key(self, client: FlaskClient, body: bytes) -> None:
         assert 400 == client.post("/keys", data=body).status_code
+
+
+class TestUpdate:
+    @pytest.mark.parametrize("field", OTHERWISE)
+    def test_one_field_is_another_and_all_else_is_as_it_was(
+        self, client: FlaskClient, field: str
+    ) -> None:
+        key = made(client, **WHOLE)
+        del key["key"]
+
+        response = client.patch(f"/keys/{key['id']}", json={field: OTHERWISE[field]})
+
+        assert 200 == response.status_code, response.text
+        assert {**key, field: OTHERWISE[field]} == response.get_json()
+        assert response.get_json() == client.get(f"/keys/{key['id']}").get_json()
+
+    def test_null_takes_away_all_that_may_be_missing(self, client: FlaskClient) -> None:
+        key, bare = made(client, **WHOLE), made(client)
+        cleared = dict.fromkeys(WHOLE.keys() - {"name", "may_route"})
+
+        told = client.patch(f"/keys/{key['id']}", json=cleared).get_json()
+
+        assert {name: bare[name] for name in cleared} == {name: told[name] for name in cleared}
+        assert (WHOLE["name"], True) == (told["name"], told["may_route"])
+
+    def test_nothing_said_changes_nothing(self, client: FlaskClient) -> None:
+        key = made(client, **WHOLE)
+
+        told = client.patch(f"/keys/{key['id']}", json={}).get_json()
+
+        assert {**told, "key": key["key"]} == key
+
+    @pytest.mark.parametrize(("field", "value"), WRONG_VALUES)
+    def test_wrong_value_is_named_and_nothing_of_it_is_done(
+        self, client: FlaskClient, field: str, value: object
+    ) -> None:
+        key = made(client, **WHOLE)
+        changes = {"owner": "carl", "max_tokens": 8, field: value}
+
+        response = client.patch(f"/keys/{key['id']}", json=changes)
+
+        status, param, _ = error_of(response)
+        assert 400 == status
+        assert (param or "").startswith(field)
+        assert {**client.get(f"/keys/{key['id']}").get_json(), "key": key["key"]} == key
+
+    @pytest.mark.parametrize("field", [*NO_FIELDS, "state", "created_at", "expires_ms"])
+    def test_nothing_else_can_be_changed(self, client: FlaskClient, field: str) -> None:
+        key = made(client)
+
+        response = client.patch(f"/keys/{key['id']}", json={"owner": "carl", field: 1})
+
+        assert (400, field, "unknown_parameter") == error_of(response)
+        assert {**client.get(f"/keys/{key['id']}").get_json(), "key": key["key"]} == key
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"name"', b"null"])
+    def test_what_is_no_object_changes_nothing(self, client: FlaskClient, body: bytes) -> None:
+        key = made(client)
+
+        assert 400 == client.patch(f"/keys/{key['id']}", data=body).status_code
+
+    def test_revoked_key_can_not_be_changed(self, client: FlaskClient) -> None:
+        key = made(client)
+        revoked = client.post(f"/keys/{key['id']}/revoke").get_json()
+
+        response = client.patch(f"/keys/{key['id']}", json={"expires_at": None})
+
+        assert (409, None, "conflict") == error_of(response)
+        assert "revoked" in response.get_json()["error"]["message"]
+        assert revoked == client.get(f"/keys/{key['id']}").get_json()
 
 
 class TestLifeOfKey:
@@ -159,11 +248,15 @@ class TestLifeOfKey:
         assert {"key", "prefix"} == changed
 
     @pytest.mark.parametrize("key_id", ["key_000000000000", *ODD_VALUES])
-    @pytest.mark.parametrize("act", ["", "/revoke", "/rotate"])
-    def test_unknown_key_is_not_found(self, client: FlaskClient, key_id: str, act: str) -> None:
+    @pytest.mark.parametrize(
+        ("method", "act"), [("GET", ""), ("PATCH", ""), ("POST", "/revoke"), ("POST", "/rotate")]
+    )
+    def test_unknown_key_is_not_found(
+        self, client: FlaskClient, key_id: str, method: str, act: str
+    ) -> None:
         key = made(client)
 
-        response = client.open(f"/keys/{key_id}{act}", method="POST" if act else "GET")
+        response = client.open(f"/keys/{key_id}{act}", method=method, json={"name": "x"})
 
         assert (404, None, "not_found") == error_of(response)
         assert "good" == client.get(f"/keys/{key['id']}").get_json()["state"]
