@@ -30,17 +30,32 @@ MAX_REMEMBERED = 10_000
 class _Memory(NamedTuple):
     caller: ApiKey | None
     at_s: float
+    expires_ms: int | None = None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class StoredKeys:
     """What the database says of keys, asked once a second for each key in use.
 
-    `has_any` is whether there are keys at all. Belongs to one event loop, but for `remembered`.
+    A key that has expired since is not believed without asking, however short a while ago it was
+    good. `has_any` is whether there are keys at all. Belongs to one event loop, but for
+    `remembered`.
     """
 
-    def __init__(self, store: KeyStore, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = _now_ms,
+    ) -> None:
+        """`clock` is any in seconds; `now_ms` is the time in UTC epoch milliseconds."""
         self._store = store
         self._clock = clock
+        self._now_ms = now_ms
         # Apart, so that nobody can make the gateway forget good keys by trying wrong ones.
         self._good: OrderedDict[bytes, _Memory] = OrderedDict()
         self._wrong: OrderedDict[bytes, _Memory] = OrderedDict()
@@ -69,7 +84,7 @@ class StoredKeys:
     def remembered(self, digest: bytes) -> tuple[bool, ApiKey | None]:
         """Whether the key of this digest was asked about just now, and who it is."""
         memory = self._good.get(digest) or self._wrong.get(digest)
-        if memory is None or self._clock() - memory.at_s > FRESH_S:
+        if memory is None or not self._holds(memory, FRESH_S):
             return False, None
         return True, memory.caller
 
@@ -91,8 +106,13 @@ class StoredKeys:
 
     def _stale(self, digest: bytes) -> ApiKey | None:
         memory = self._good.get(digest)
-        is_known = memory is not None and self._clock() - memory.at_s <= STALE_S
-        return memory.caller if memory is not None and is_known else None
+        return None if memory is None or not self._holds(memory, STALE_S) else memory.caller
+
+    def _holds(self, memory: _Memory, for_s: float) -> bool:
+        """Whether what was learnt is believed, `for_s` seconds and no longer than the key lasts."""
+        if self._clock() - memory.at_s > for_s:
+            return False
+        return memory.expires_ms is None or self._now_ms() < memory.expires_ms
 
     def _forget(self, digest: bytes, task: asyncio.Task[ApiKey | None]) -> None:
         self._asked.pop(digest, None)
@@ -113,7 +133,7 @@ class StoredKeys:
         self._is_out = False
         caller = None if stored is None else caller_of(stored)
         known, other = (self._wrong, self._good) if caller is None else (self._good, self._wrong)
-        known[digest] = _Memory(caller, asked_s)
+        known[digest] = _Memory(caller, asked_s, None if stored is None else stored.expires_ms)
         known.move_to_end(digest)
         other.pop(digest, None)
         if len(known) > MAX_REMEMBERED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -21,11 +21,16 @@ SECRET = b"a secret of the server that is long enough"
 
 
 class Clock:
+    """Seconds, and milliseconds since 1970, that pass together when a test says so."""
+
     def __init__(self) -> None:
         self.now_s = 1_000.0
 
     def __call__(self) -> float:
         return self.now_s
+
+    def now_ms(self) -> int:
+        return round(self.now_s * 1_000)
 
 
 class FailingStore(KeyStore):
@@ -35,8 +40,8 @@ class FailingStore(KeyStore):
     asked = 0
     counted = 0
 
-    def __init__(self, database: Database, secret: bytes) -> None:
-        super().__init__(database, secret)
+    def __init__(self, database: Database, secret: bytes, *, now_ms: Callable[[], int]) -> None:
+        super().__init__(database, secret, now_ms=now_ms)
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -66,10 +71,10 @@ def digest(key: str) -> bytes:
 class World:
     """Stored keys over a real database, and a clock that only a test moves."""
 
-    def __init__(self, store: FailingStore) -> None:
-        self.store = store
+    def __init__(self, database: Database) -> None:
         self.clock = Clock()
-        self.keys = StoredKeys(store, clock=self.clock)
+        self.store = FailingStore(database, SECRET, now_ms=self.clock.now_ms)
+        self.keys = StoredKeys(self.store, clock=self.clock, now_ms=self.clock.now_ms)
 
     async def ask(self, key: str) -> ApiKey | None:
         """As a request does: what is remembered, else what the database says."""
@@ -84,7 +89,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     database = await Database.open(str(tmp_path / "one_api.db"))
     await upgrade(database)
-    made = World(FailingStore(database, SECRET))
+    made = World(database)
     yield made
     made.store.gate.set()
     await made.keys.close()
@@ -138,6 +143,18 @@ async def test_a_revoked_key_opens_nothing_a_second_later(world: World) -> None:
     assert await world.ask(key) is None
     world.clock.now_s += FRESH_S + 0.001
     assert await world.ask(key) is None
+
+
+async def test_a_changed_key_has_its_new_limits_a_second_later(world: World) -> None:
+    key, stored = await world.create(KeySpec(name="test", requests_per_minute=100))
+    await world.ask(key)
+
+    await world.store.update(stored.id, {"requests_per_minute": 1, "models": ("small",)})
+
+    world.clock.now_s += FRESH_S + 0.001
+    caller = await world.ask(key)
+    assert caller is not None
+    assert (1, ("small",)) == (caller.limits.requests_per_minute, caller.models)
 
 
 async def test_a_new_key_opens_within_a_second_of_being_tried_too_early(world: World) -> None:
@@ -227,6 +244,44 @@ async def test_known_keys_are_believed_through_an_outage_and_no_longer(world: Wo
     world.clock.now_s = 1_000.0 + STALE_S + 0.001
     with pytest.raises(StorageUnavailable):
         await world.ask(key)
+
+
+async def test_an_expired_key_is_not_believed_for_as_long_as_others(world: World) -> None:
+    """Neither for the second that nobody asks, nor through an outage."""
+    lasting, _ = await world.create()
+    ending, _ = await world.create(KeySpec(name="test", expires_ms=1_000_500))
+    lost, _ = await world.create(KeySpec(name="test", expires_ms=1_010_000))
+    for key in (lasting, ending, lost):
+        assert await world.ask(key) is not None
+    world.clock.now_s = 1_000.499
+    assert await world.ask(ending) is not None
+    asked = world.store.asked
+
+    world.clock.now_s = 1_000.5
+    assert await world.ask(ending) is None
+    assert await world.ask(lasting) is not None
+    assert asked + 1 == world.store.asked
+
+    world.store.is_down = True
+    world.clock.now_s = 1_009.999
+    for key in (lost, lasting):
+        assert await world.ask(key) is not None
+    await settle_down()
+    world.clock.now_s = 1_010.0
+    with pytest.raises(StorageUnavailable):
+        await world.ask(lost)
+    assert await world.ask(lasting) is not None
+
+
+async def test_an_expired_key_that_was_given_more_time_is_believed_again(world: World) -> None:
+    key, stored = await world.create(KeySpec(name="test", expires_ms=1_000_500))
+    await world.ask(key)
+    await world.store.update(stored.id, {"expires_ms": 1_002_000})
+
+    world.clock.now_s = 1_000.5
+    assert await world.ask(key) is not None
+    world.clock.now_s = 1_002.0
+    assert await world.ask(key) is None
 
 
 async def test_others_are_told_of_the_outage(world: World) -> None:
