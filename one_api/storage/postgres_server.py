@@ -9,10 +9,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from sqlalchemy import URL, NullPool
+from sqlalchemy import URL, NullPool, event
+from sqlalchemy.engine import ExceptionContext
 from typing_extensions import override
 
 from one_api.storage.engines import AsyncEngine, create_async_engine
+from one_api.storage.faults import sqlstate
 from one_api.storage.tables import requests, reserved_index
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ else:
 
 reserved_index.dialect_kwargs["postgresql_where"] = requests.c.state == "reserved"
 
+#: What a server says to writes that has become a standby, or is kept from writing otherwise:
+#: read_only_sql_transaction (https://www.postgresql.org/docs/18/errcodes-appendix.html).
+_READ_ONLY = "25006"
 #: How long a server may take to say goodbye. SQLAlchemy would give it 2 s, and whoever gets an
 #: error would wait for that, too.
 _FAREWELL_S = 0.2
@@ -44,7 +49,7 @@ def connect(url: URL, *, patience_s: float, pool_size: int) -> AsyncEngine:
         # A process that hangs in a transaction keeps everybody's rows locked.
         "idle_in_transaction_session_timeout": _ms(5 * patience_s),
     }
-    return create_async_engine(
+    engine = create_async_engine(
         _for_asyncpg(url),
         connect_args=_arguments(patience_s, settings, command_timeout=patience_s),
         hide_parameters=True,
@@ -53,6 +58,8 @@ def connect(url: URL, *, patience_s: float, pool_size: int) -> AsyncEngine:
         pool_timeout=patience_s,
         pool_pre_ping=True,
     )
+    event.listen(engine.sync_engine, "handle_error", _leave_standby)
+    return engine
 
 
 def connect_patiently(url: URL, *, patience_s: float, lock_patience_s: float) -> AsyncEngine:
@@ -64,6 +71,18 @@ def connect_patiently(url: URL, *, patience_s: float, lock_patience_s: float) ->
         hide_parameters=True,
         poolclass=NullPool,
     )
+
+
+def _leave_standby(context: ExceptionContext) -> None:
+    """Give up all connections to a server that does not let us write any more.
+
+    It goes on answering, so that nothing else would ever make us look for the one that has taken
+    its place at the same address.
+    """
+    if context.original_exception is not None and sqlstate(context.original_exception) == (
+        _READ_ONLY
+    ):
+        context.is_disconnect = True
 
 
 def _arguments(patience_s: float, settings: dict[str, str], **more: Any) -> dict[str, Any]:

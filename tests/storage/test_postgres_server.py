@@ -150,6 +150,35 @@ async def test_connections_that_the_server_ends_are_replaced(
     assert "Current Checked out connections: 0" in database.engines[0].pool.status()
 
 
+async def test_server_that_became_read_only_is_left_for_the_one_that_takes_its_place(
+    database: Database, postgres: PostgresServer
+) -> None:
+    """Its connections stay good to read with: nobody would look for another server."""
+    name = str(database.engines[0].url.database)
+    await asyncio.gather(*(names(database) for _ in range(POOL_SIZE)))
+    postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    postgres.execute(f"SELECT count(pg_terminate_backend(pid)) {OTHERS}", name)
+    for _ in range(2 * POOL_SIZE):
+        with pytest.raises(StorageUnavailable):
+            await database.write(adding("during"))
+        assert set() == await names(database)
+
+    postgres.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    # At most one connection is of before: the one that the last of them read with.
+    async with asyncio.timeout(30):
+        while not await is_written(database, "after"):
+            pass
+
+    assert {"after"} == await names(database)
+
+
+async def is_written(database: Database, name: str) -> bool:
+    try:
+        return name == await database.write(adding(name))
+    except StorageUnavailable:
+        return False
+
+
 async def test_cancelled_calls_leave_no_backend_behind(
     database: Database, postgres: PostgresServer
 ) -> None:
