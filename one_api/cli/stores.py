@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import click
 
-from one_api.errors import ConfigurationError, GatewayError
+from one_api.errors import ConfigurationError, GatewayError, StorageUnavailable
 from one_api.settings import Settings
-from one_api.storage import Database
+from one_api.storage import Database, sqlite_file
 from one_api.storage.schema import current, upgrade
 
 T = TypeVar("T")
+
+
+class UnusableDatabase(click.ClickException):
+    """There is no starting with this database, told in one line; the exit status is 3."""
+
+    exit_code = 3
+
+
+def require_sqlite_file(path: Path) -> None:
+    """See that a server can start with the SQLite file at `path`; make it if there is none.
+
+    Raises: UnusableDatabase, and the file is as it was.
+    """
+    try:
+        sqlite_file.prepare(path.absolute())
+    except (ConfigurationError, StorageUnavailable) as exc:
+        raise UnusableDatabase(str(exc)) from exc
 
 
 def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:

@@ -91,7 +91,8 @@ def _inspect(path: Path) -> None:
                 raise
         else:
             if verdict != "ok":
-                raise _unusable(f"the file is damaged: {verdict}", "a backup")
+                # What it says may have a heading.
+                raise _unusable(f"the file is damaged: {verdict.splitlines()[-1]}", "a backup")
     with closing(_open(path, "rw", busy_s=0.02)) as connection:
         _require_writable(connection)
 
@@ -124,13 +125,18 @@ class Whereabouts:
         self._identity = self._look()
 
     def check(self) -> None:
-        """Raises: OSError when the file is gone, or another one is in its place."""
-        if self._look() != self._identity:
-            raise FileNotFoundError("another file is in the database's place")
+        """Raises: OSError when the file is gone, emptied, or another one is in its place.
 
-    def _look(self) -> tuple[int, int]:
+        SQLite itself would not notice: it has the file open, and much of it in memory. What is in
+        the file is not looked at: POSIX locks belong to processes, so that closing it again would
+        give up those that SQLite holds, and other processes would take the file for theirs.
+        """
+        if self._look() != self._identity:
+            raise FileNotFoundError("another file is in the database's place, or nothing in it")
+
+    def _look(self) -> tuple[int, int, bool]:
         found = self._path.stat()
-        return found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino, found.st_size > 0
 
 
 def connect(

@@ -167,6 +167,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "cut within its header": lambda contents: contents[:50],
     "without its beginning": lambda contents: spoiled(contents, 0, 4096),
     "spoiled inside": lambda contents: spoiled(contents, 4096 * 4, 4096 * 24),
+    "spoiled at the end": lambda contents: spoiled(contents, len(contents) - 4096, len(contents)),
     "something else": lambda contents: b"These are not the tables you are looking for.\n" * 99,
 }
 
@@ -312,6 +313,23 @@ async def test_another_file_in_its_place_is_not_written(
         await database.write(adding("during"))
 
     assert upgraded_file.read_bytes() == database_path.read_bytes()
+
+
+async def test_emptied_file_stops_writes_and_stays_empty(
+    database: Database, database_path: Path
+) -> None:
+    """SQLite has pages of it in memory, and would write on as if nothing had happened."""
+    await database.write(adding("before"))
+    before = database_path.read_bytes()
+    os.truncate(database_path, 0)
+
+    with pytest.raises(StorageUnavailable):
+        await database.write(adding("during"))
+    assert b"" == database_path.read_bytes()
+    database_path.write_bytes(before)
+    await database.write(adding("after"))
+
+    assert {"before", "after"} == await names(database)
 
 
 async def test_full_disk_fails_what_does_not_fit_and_nothing_else(database: Database) -> None:
