@@ -36,7 +36,8 @@ class Price:
     """What a deployment charges, in US dollars per million tokens.
 
     What has no price of its own costs what its kind does: cached and cache-write tokens as
-    `input_usd`, reasoning tokens as `output_usd`.
+    `input_usd`, those written for an hour as the other cache-write tokens, reasoning tokens as
+    `output_usd`. `tiers` are for long prompts, shorter ones first.
     """
 
     input_usd: Decimal
@@ -44,6 +45,19 @@ class Price:
     cached_input_usd: Decimal | None = None
     cache_write_usd: Decimal | None = None
     reasoning_usd: Decimal | None = None
+    cache_write_1h_usd: Decimal | None = None
+    tiers: tuple[PriceTier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceTier:
+    """What the whole of a request costs whose prompt has more than so many tokens.
+
+    `price` has no tiers of its own, and takes nothing from that of shorter prompts.
+    """
+
+    above_input_tokens: int
+    price: Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +70,40 @@ class DeploymentLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerTerms:
+    """When a deployment is left alone, and for how long; None is what holds for all of them.
+
+    After `failures` in a row, or when `ratio` (from 0 to 1) of at least `min_requests` within
+    `window_s` failed: for `cooldown_s`, `growth` times as long each time it happens again, up to
+    `max_cooldown_s`, or `cooldown_s` where that is more.
+    """
+
+    failures: int | None = None
+    ratio: float | None = None
+    min_requests: int | None = None
+    window_s: float | None = None
+    cooldown_s: float | None = None
+    growth: float | None = None
+    max_cooldown_s: float | None = None
+
+
+NO_TERMS = BreakerTerms()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """Deployments that are chosen among in one way.
 
     `after_commit` is what happens when a stream breaks that the client has begun to read.
     `sticky` keeps one conversation with one deployment for as long as that can answer.
+    `breaker` holds for deployments that have no terms of their own.
     """
 
     name: str = "default"
     strategy: StrategyName = "ordered"
     after_commit: AfterCommit = "error"
     sticky: bool = False
+    breaker: BreakerTerms = NO_TERMS
 
 
 NO_LIMITS = DeploymentLimits()
@@ -91,6 +128,7 @@ class Deployment:
     weight: float = 1.0
     order: int = 0
     limits: DeploymentLimits = NO_LIMITS
+    breaker: BreakerTerms = NO_TERMS
     price: Price | None = None
     context_window: int | None = None
     is_guess: bool = False

@@ -20,8 +20,9 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "functi
 class Usage:
     """Tokens of one reply, counted as OpenAI does: details are subsets of the totals.
 
-    `cached_tokens` and `cache_write_tokens` are part of `prompt_tokens`; `reasoning_tokens` is
-    part of `completion_tokens`. `estimated` says that the numbers are ours, not the provider's.
+    `cached_tokens` and `cache_write_tokens` are part of `prompt_tokens`, and of the latter those
+    that stay for an hour are `cache_write_1h_tokens`; `reasoning_tokens` is part of
+    `completion_tokens`. `estimated` says that the numbers are ours, not the provider's.
     """
 
     prompt_tokens: int
@@ -34,6 +35,7 @@ class Usage:
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
     estimated: bool = False
+    cache_write_1h_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:

@@ -15,27 +15,21 @@ from decimal import Decimal
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple, NoReturn
-
-import yaml
+from typing import NamedTuple
 
 from one_api.catalogue import Pattern
 from one_api.deployment import Deployment, Price
-from one_api.errors import ConfigurationError
 from one_api.events import Usage
-from one_api.redaction import redact
+from one_api.policy.price_file import parse_prices, read_prices
 
 #: More tokens than one reply has of a kind: beyond, a count is an upstream's mistake.
 MAX_TOKENS = 100_000_000
-#: US dollars per million tokens beyond which a price is a mistake of units.
-MAX_PRICE_USD = Decimal(1_000_000)
 
-_MAX_BYTES = 1_000_000
 #: Models whose prices are remembered at most.
 _MAX_FOUND = 4_096
-_FIELDS = ("input", "output", "cached_input", "cache_write", "reasoning", "source")
-_AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,12})?")
-_SHOWN = re.compile(r"[\w./:*@+\-]{1,64}")
+#: How many times as long as expected a prompt may turn out to be: its tokens are counted by the
+#: provider, and by us at about one for every four bytes.
+_PROMPT_SLACK = 2
 #: The date at the end of a snapshot's name.
 _DATE = re.compile(r"-20[0-9]{2}(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12][0-9]|3[01])$")
 
@@ -57,7 +51,7 @@ class PriceTable:
         """
         lists = [_shipped()]
         if override is not None:
-            lists.insert(0, _File(str(override)).read(_content(override)))
+            lists.insert(0, read_prices(override))
         return cls(*lists)
 
     def price_of(self, deployment: Deployment, provider: str | None = None) -> Price | None:
@@ -92,7 +86,7 @@ class PriceTable:
 def _shipped() -> Mapping[str, Price]:
     """The prices that come with the package: they do not change while it runs."""
     content = resources.files("one_api").joinpath("prices.yaml").read_bytes()
-    return _File("prices.yaml").read(content)
+    return parse_prices("prices.yaml", content)
 
 
 def cost_microusd(price: Price, usage: Usage) -> int:
@@ -105,16 +99,18 @@ def cost_microusd(price: Price, usage: Usage) -> int:
 
 def bounded_cost_microusd(price: Price, usage: Usage) -> int:
     """As `cost_microusd`, for a `usage` that is `bounded`."""
-    rates = _rates(price)
+    rates = _rates(_price_at(price, usage.prompt_tokens))
     cached, written, reasoning = (
         usage.cached_tokens,
         usage.cache_write_tokens,
         usage.reasoning_tokens,
     )
+    for_hour = usage.cache_write_1h_tokens
     return rates.rounded(
         rates.input * (usage.prompt_tokens - cached - written)
         + rates.cached_input * cached
-        + rates.cache_write * written
+        + rates.cache_write * (written - for_hour)
+        + rates.cache_write_1h * for_hour
         + rates.output * (usage.completion_tokens - reasoning)
         + rates.reasoning * reasoning
     )
@@ -123,14 +119,32 @@ def bounded_cost_microusd(price: Price, usage: Usage) -> int:
 def worst_case_microusd(price: Price, prompt_tokens: int, max_completion_tokens: int) -> int:
     """The most that a reply to so many tokens, of at most so many, can cost.
 
-    No `cost_microusd` of a usage within the two numbers is higher.
+    No `cost_microusd` of a usage within the two numbers is higher. The tier is the dearest that
+    counts for a prompt of up to twice the tokens: how many there are is known when it is charged.
     """
-    rates = _rates(price)
-    dearest_input = max(rates.input, rates.cached_input, rates.cache_write)
+    prompt = _clamp(prompt_tokens, MAX_TOKENS)
+    completion = _clamp(max_completion_tokens, MAX_TOKENS)
+    possible = [price] + [
+        tier.price for tier in price.tiers if tier.above_input_tokens < prompt * _PROMPT_SLACK
+    ]
+    return max(_dearest_microusd(_rates(one), prompt, completion) for one in possible)
+
+
+def _dearest_microusd(rates: _Rates, prompt_tokens: int, completion_tokens: int) -> int:
+    """What the tokens cost if each is of the dearest kind."""
+    dearest_input = max(rates.input, rates.cached_input, rates.cache_write, rates.cache_write_1h)
     return rates.rounded(
-        dearest_input * _clamp(prompt_tokens, MAX_TOKENS)
-        + max(rates.output, rates.reasoning) * _clamp(max_completion_tokens, MAX_TOKENS)
+        dearest_input * prompt_tokens + max(rates.output, rates.reasoning) * completion_tokens
     )
+
+
+def _price_at(price: Price, prompt_tokens: int) -> Price:
+    """What a request costs whose prompt has so many tokens."""
+    found = price
+    for tier in price.tiers:
+        if prompt_tokens > tier.above_input_tokens:
+            found = tier.price
+    return found
 
 
 def bounded(
@@ -146,12 +160,14 @@ def bounded(
     prompt = _clamp(usage.prompt_tokens, _clamp(max_prompt_tokens, MAX_TOKENS))
     completion = _clamp(usage.completion_tokens, _clamp(max_completion_tokens, MAX_TOKENS))
     cached = _clamp(usage.cached_tokens, prompt)
+    written = _clamp(usage.cache_write_tokens, prompt - cached)
     return replace(
         usage,
         prompt_tokens=prompt,
         completion_tokens=completion,
         cached_tokens=cached,
-        cache_write_tokens=_clamp(usage.cache_write_tokens, prompt - cached),
+        cache_write_tokens=written,
+        cache_write_1h_tokens=_clamp(usage.cache_write_1h_tokens, written),
         reasoning_tokens=_clamp(usage.reasoning_tokens, completion),
         prompt_audio_tokens=_clamp(usage.prompt_audio_tokens, prompt),
         completion_audio_tokens=_clamp(usage.completion_audio_tokens, completion),
@@ -171,7 +187,8 @@ def _is_sane(usage: Usage) -> bool:
         usage.reasoning_tokens,
     )
     rest = (
-        usage.prompt_audio_tokens
+        usage.cache_write_1h_tokens
+        or usage.prompt_audio_tokens
         or usage.completion_audio_tokens
         or usage.accepted_prediction_tokens
         or usage.rejected_prediction_tokens
@@ -179,7 +196,7 @@ def _is_sane(usage: Usage) -> bool:
     if not (cached or written or reasoning or rest):
         return True  # as most replies: half as much to look at
     return (
-        written >= 0
+        0 <= usage.cache_write_1h_tokens <= written
         and 0 <= cached <= prompt - written
         and 0 <= usage.prompt_audio_tokens <= prompt
         and 0 <= reasoning <= completion
@@ -200,6 +217,7 @@ class _Rates(NamedTuple):
     input: int
     cached_input: int
     cache_write: int
+    cache_write_1h: int
     output: int
     reasoning: int
 
@@ -213,10 +231,12 @@ def _rates(price: Price) -> _Rates:
     def own(amount: Decimal | None, default: Decimal) -> Decimal:
         return default if amount is None else amount
 
+    cache_write_usd = own(price.cache_write_usd, price.input_usd)
     amounts = (
         price.input_usd,
         own(price.cached_input_usd, price.input_usd),
-        own(price.cache_write_usd, price.input_usd),
+        cache_write_usd,
+        own(price.cache_write_1h_usd, cache_write_usd),
         price.output_usd,
         own(price.reasoning_usd, price.output_usd),
     )
@@ -257,117 +277,3 @@ class _PriceList:
             if is_meant and any(pattern.matches(spelling) for spelling in spellings):
                 return price
         return None
-
-
-def _content(path: Path) -> bytes:
-    file = _File(str(path))
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_BYTES + 1)  # one more than allowed: it may have no end
-    except FileNotFoundError:
-        file.refuse("there is no such file")
-    except OSError as exc:
-        file.refuse(f"cannot be read: {exc.strerror or type(exc).__name__}")
-    except ValueError:
-        file.refuse("is not a path")
-    if len(content) > _MAX_BYTES:
-        file.refuse(f"is larger than {_MAX_BYTES:,} bytes")
-    return content
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """Reads one file of prices; what is wrong is told with its line, and never with its value."""
-
-    name: str
-
-    def refuse(self, problem: str, node: yaml.Node | None = None, field: str = "") -> NoReturn:
-        self._refuse_at(
-            node.start_mark if node else None, ": ".join(filter(None, (field, problem)))
-        )
-
-    def _refuse_at(self, mark: yaml.Mark | None, problem: str) -> NoReturn:
-        place = f"{self.name}:{mark.line + 1}" if mark else self.name
-        raise ConfigurationError("PRICES_FILE", f"{place}: {problem}")
-
-    def read(self, content: bytes) -> dict[str, Price]:
-        root = self._root(content)
-        if root is None or root.tag.endswith(":null"):
-            self.refuse("is empty; a mapping of 'prices' is expected")
-        members = self._members(root, "")
-        for name, (key, _) in members.items():
-            if name != "prices":
-                self.refuse("unknown field; 'prices' is expected", key, _shown(name))
-        if "prices" not in members:
-            self.refuse("'prices' is missing", root)
-        models = self._members(members["prices"][1], "prices")
-        return {name: self._price(name, key, node) for name, (key, node) in models.items()}
-
-    def _root(self, content: bytes) -> yaml.Node | None:
-        try:
-            return yaml.compose(content.decode("utf-8-sig"), Loader=yaml.SafeLoader)
-        except UnicodeDecodeError:
-            self.refuse("is not UTF-8 text")
-        except yaml.MarkedYAMLError as exc:
-            self._refuse_at(exc.problem_mark or exc.context_mark, "is not valid YAML")
-        except RecursionError:
-            self.refuse("is nested too deeply")
-        except (yaml.YAMLError, ValueError, OverflowError):
-            # An escape or a version that PyYAML cannot represent, or a control character.
-            self.refuse("is not valid YAML")
-
-    def _members(self, node: yaml.Node, field: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        if not isinstance(node, yaml.MappingNode):
-            self.refuse("must be a mapping", node, field)
-        members: dict[str, tuple[yaml.Node, yaml.Node]] = {}
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode) or not key.value:
-                self.refuse("a name must be text", key, field)
-            if key.value in members:
-                self.refuse("is given twice", key, _path(field, key.value))
-            members[key.value] = (key, value)
-        return members
-
-    def _price(self, name: str, key: yaml.Node, node: yaml.Node) -> Price:
-        field = _path("prices", name)
-        if not name.isprintable() or " " in name:
-            self.refuse("must be the name of a model, without white space", key, field)
-        members = self._members(node, field)
-        amounts: dict[str, Decimal] = {}
-        for part, (part_key, value) in members.items():
-            if part not in _FIELDS:
-                self.refuse(
-                    f"unknown field; known are: {', '.join(_FIELDS)}", part_key, _path(field, part)
-                )
-            if part != "source":
-                amounts[part] = self._amount(value, _path(field, part))
-        for part in ("input", "output"):
-            if part not in amounts:
-                self.refuse(f"'{part}' is missing", key, field)
-        return Price(
-            input_usd=amounts["input"],
-            output_usd=amounts["output"],
-            cached_input_usd=amounts.get("cached_input"),
-            cache_write_usd=amounts.get("cache_write"),
-            reasoning_usd=amounts.get("reasoning"),
-        )
-
-    def _amount(self, node: yaml.Node, field: str) -> Decimal:
-        # The text as it stands: YAML would read it as a binary fraction.
-        text = node.value if isinstance(node, yaml.ScalarNode) and node.style is None else ""
-        if _AMOUNT.fullmatch(text) is None or Decimal(text) > MAX_PRICE_USD:
-            self.refuse(
-                "must be a number of US dollars per million tokens, "
-                f"from 0 to {MAX_PRICE_USD:,}, such as 0.25",
-                node,
-                field,
-            )
-        return Decimal(text)
-
-
-def _path(field: str, name: str) -> str:
-    return f"{field}.{_shown(name)}" if field else _shown(name)
-
-
-def _shown(name: str) -> str:
-    return name if _SHOWN.fullmatch(name) and redact(name) == name else "?"

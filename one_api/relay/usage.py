@@ -142,6 +142,7 @@ def _usage(told: JsonObject) -> Usage | None:
             or _count(told, "prompt_cache_hit_tokens")
         ),
         cache_write_tokens=written or _count(input_details, "cache_write_tokens"),
+        cache_write_1h_tokens=_count(_details(told, "cache_creation"), "ephemeral_1h_input_tokens"),
         reasoning_tokens=_count(output_details, "reasoning_tokens", "thinking_tokens"),
     )
 

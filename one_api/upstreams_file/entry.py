@@ -10,8 +10,18 @@ from decimal import Decimal
 from typing import TypeVar, get_args
 
 from one_api.adapter.settings import UpstreamSettings
-from one_api.deployment import NO_LIMITS, DeploymentLimits, Group, OnHangUp, Price, Timeouts
+from one_api.deployment import (
+    NO_LIMITS,
+    NO_TERMS,
+    DeploymentLimits,
+    Group,
+    OnHangUp,
+    Price,
+    PriceTier,
+    Timeouts,
+)
 from one_api.upstreams import ALL_MODELS, UpstreamEntry
+from one_api.upstreams_file.breaker import read_breaker
 from one_api.upstreams_file.value import Fields, Value
 
 T = TypeVar("T")
@@ -19,8 +29,9 @@ T = TypeVar("T")
 #: What an entry may say.
 FIELDS = (
     "name", "adapter", "sk", "endpoint", "timeout", "timeouts", "options", "models", "model_map",
-    "group", "weight", "order", "limits", "price", "context_window", "on_hang_up",
+    "group", "weight", "order", "limits", "breaker", "price", "context_window", "on_hang_up",
 )  # fmt: skip
+_AMOUNTS = ("input", "output", "cached_input", "cache_write", "cache_write_1h", "reasoning")
 _OTHER_NAMES = {"api_key": "sk", "base_url": "endpoint"}
 _OWN_OPTIONS = {"api_key": "sk", "sk": "sk", "base_url": "endpoint", "endpoint": "endpoint"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -54,6 +65,7 @@ def read_entry(
         weight=fields.read("weight", _weight, 1.0),
         order=fields.read("order", _order, 0),
         limits=fields.read("limits", _limits, NO_LIMITS),
+        breaker=fields.read("breaker", read_breaker, NO_TERMS),
         on_hang_up=fields.read("on_hang_up", _on_hang_up, "cancel"),
         prices=fields.read("price", _prices, {}),
         context_windows=fields.read("context_window", _context_windows, {}),
@@ -177,14 +189,30 @@ def _prices(value: Value) -> Mapping[str, Price]:
 
 
 def _price(value: Value) -> Price:
-    fields = value.fields(("input", "output", "cached_input", "cache_write", "reasoning"))
+    fields = value.fields((*_AMOUNTS, "tiers"))
+    return replace(_amounts(fields), tiers=fields.read("tiers", _tiers, ()))
+
+
+def _amounts(fields: Fields) -> Price:
     return Price(
         input_usd=fields.require("input", _usd),
         output_usd=fields.require("output", _usd),
         cached_input_usd=fields.read("cached_input", _usd, None),
         cache_write_usd=fields.read("cache_write", _usd, None),
+        cache_write_1h_usd=fields.read("cache_write_1h", _usd, None),
         reasoning_usd=fields.read("reasoning", _usd, None),
     )
+
+
+def _tiers(value: Value) -> tuple[PriceTier, ...]:
+    tiers: list[PriceTier] = []
+    for item in value.items():
+        fields = item.fields(("above_input_tokens", *_AMOUNTS))
+        above = fields.require("above_input_tokens", _tokens)
+        if tiers and above <= tiers[-1].above_input_tokens:
+            raise item.error("'above_input_tokens' must be more than in the one before")
+        tiers.append(PriceTier(above_input_tokens=above, price=_amounts(fields)))
+    return tuple(tiers)
 
 
 def _context_windows(value: Value) -> Mapping[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -49,6 +50,8 @@ COST = cost_of(COUNT)
 FOR_ONE = 190
 ASKED = chat(max_tokens=10)
 PARALLEL = 200
+#: Within how many seconds anything that is waited for happens, also where the machine is busy.
+PATIENCE_S = 60.0
 UNPRICED = PRICED.replace(", price: {input: 2, output: 10}", "")
 
 
@@ -229,8 +232,13 @@ def test_four_processes_with_money_for_one_request(
         barrier = threading.Barrier(PARALLEL)
 
         def ask(number: int) -> int:
-            barrier.wait(20)
-            status = exchange(urls[number % 4], ASKED, key=key).status
+            barrier.wait(PATIENCE_S)
+            deadline = time.monotonic() + PATIENCE_S
+            # On a busy machine 200 of them may wait longer for their turn than is given to a
+            # database that is away: those are told so, and ask again.
+            while (status := exchange(urls[number % 4], ASKED, key=key).status) == 503:
+                assert time.monotonic() < deadline
+                time.sleep(0.5)  # what it had promised is given back by then
             if status != 200:
                 refused.release()
             return status
@@ -239,12 +247,12 @@ def test_four_processes_with_money_for_one_request(
         with ThreadPoolExecutor(PARALLEL) as clients:
             asked = [clients.submit(ask, number) for number in range(PARALLEL)]
             for _ in range(PARALLEL - 1):
-                assert refused.acquire(timeout=30)
+                assert refused.acquire(timeout=PATIENCE_S)
             gate.open()
             statuses = sorted(future.result() for future in asked)
         assert [200] + [429] * (PARALLEL - 1) == statuses
         assert 1 == calls(upstream)
-        ended_rows(lambda: postgres_rows(postgres, name), PARALLEL)
+        ended_rows(lambda: postgres_rows(postgres, name), PARALLEL, PATIENCE_S)
         (budget,) = postgres_rows(postgres, name, "budgets")
         assert 0 == budget["reserved_microusd"]
         assert 0 < budget["spent_microusd"] <= FOR_ONE

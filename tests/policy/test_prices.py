@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from importlib import resources
@@ -13,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from one_api.deployment import Deployment, Price
+from one_api.deployment import Deployment, Price, PriceTier
 from one_api.errors import ConfigurationError
 from one_api.events import Usage
 from one_api.policy.prices import (
@@ -30,6 +31,20 @@ FULL = Price(
     cached_input_usd=Decimal("0.30"),
     cache_write_usd=Decimal("3.75"),
     reasoning_usd=Decimal("20"),
+    cache_write_1h_usd=Decimal("6"),
+)
+#: Dearer above 100 tokens of a prompt, and dearer again above 1,000.
+TIERED = Price(
+    input_usd=Decimal(1),
+    output_usd=Decimal(2),
+    cached_input_usd=Decimal("0.5"),
+    tiers=(
+        PriceTier(above_input_tokens=100, price=Price(input_usd=Decimal(3), output_usd=Decimal(4))),
+        PriceTier(
+            above_input_tokens=1_000,
+            price=Price(input_usd=Decimal(5), output_usd=Decimal(6), cache_write_1h_usd=Decimal(7)),
+        ),
+    ),
 )
 PLAIN = Price(input_usd=Decimal("0.15"), output_usd=Decimal("0.6"))
 
@@ -57,6 +72,17 @@ def usage(prompt: int = 0, completion: int = 0, **details: int) -> Usage:
         pytest.param(usage(1000, cached_tokens=900), 300 + 270, id="cached is part of the prompt"),
         pytest.param(
             usage(1000, cache_write_tokens=400, cached_tokens=600), 1500 + 180, id="all is cache"
+        ),
+        pytest.param(
+            usage(1000, cache_write_tokens=400, cache_write_1h_tokens=300),
+            600 * 3 + 375 + 300 * 6,
+            id="for an hour is part of what the cache keeps",
+        ),
+        pytest.param(
+            usage(10, cache_write_tokens=4, cache_write_1h_tokens=9), 18 + 24, id="more for an hour"
+        ),
+        pytest.param(
+            usage(10, cache_write_tokens=4, cache_write_1h_tokens=-9), 18 + 15, id="less than none"
         ),
         pytest.param(
             usage(0, 100, reasoning_tokens=60), 40 * 15 + 60 * 20, id="reasoning is part of it"
@@ -89,6 +115,66 @@ def test_kind_without_a_price_costs_what_its_whole_does(
 ) -> None:
     assert getattr(PLAIN, missing) is None
     assert cost_microusd(PLAIN, usage(100, 100)) == cost_microusd(PLAIN, usage(100, 100, **details))
+
+
+def test_tokens_kept_for_an_hour_cost_what_others_do_that_are_kept_unless_they_have_a_price() -> (
+    None
+):
+    flat = replace(FULL, cache_write_1h_usd=None)
+    used = usage(100, cache_write_tokens=80, cache_write_1h_tokens=40)
+    assert cost_microusd(flat, used) == cost_microusd(FULL, usage(100, cache_write_tokens=80))
+    assert cost_microusd(FULL, used) - cost_microusd(flat, used) == 40 * 6 - 40 * 3.75
+
+
+@pytest.mark.parametrize(
+    ("used", "expected"),
+    [
+        pytest.param(usage(100, 10), 100 + 20, id="up to the bound"),
+        pytest.param(usage(101, 10), 303 + 40, id="above it, all of it"),
+        pytest.param(usage(1_000, 10), 3_000 + 40, id="up to the next"),
+        pytest.param(usage(1_001, 10), 5_005 + 60, id="above the next"),
+        pytest.param(usage(0, 10_000), 20_000, id="long answers are not long prompts"),
+        pytest.param(usage(100, cached_tokens=100), 50, id="cached below"),
+        pytest.param(usage(101, cached_tokens=100), 303, id="a tier has prices of its own only"),
+        pytest.param(
+            usage(1_001, cached_tokens=900, cache_write_tokens=101, cache_write_1h_tokens=1),
+            1_000 * 5 + 7,
+            id="what the cache had and keeps is of the prompt",
+        ),
+    ],
+)
+def test_long_prompt_is_charged_by_its_tier_as_a_whole(used: Usage, expected: int) -> None:
+    assert expected == cost_microusd(TIERED, used)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        (50, 50 * 1 + 10 * 2),
+        (51, 51 * 3 + 10 * 4),
+        (500, 500 * 3 + 10 * 4),
+        (501, 501 * 5 + 10 * 6),
+    ],
+)
+def test_worst_case_is_of_the_dearest_tier_that_a_prompt_of_twice_the_length_has(
+    prompt: int, expected: int
+) -> None:
+    without_hour = replace(
+        TIERED,
+        tiers=tuple(
+            replace(tier, price=replace(tier.price, cache_write_1h_usd=None))
+            for tier in TIERED.tiers
+        ),
+    )
+    assert expected == worst_case_microusd(without_hour, prompt, 10)
+
+
+def test_worst_case_is_never_of_a_long_prompt_that_is_cheaper() -> None:
+    cheaper = PriceTier(
+        above_input_tokens=10, price=Price(input_usd=Decimal(0), output_usd=Decimal(0))
+    )
+    one = replace(PLAIN, tiers=(cheaper,))
+    assert worst_case_microusd(PLAIN, 100, 10) == worst_case_microusd(one, 100, 10)
 
 
 def test_price_of_zero_is_a_price() -> None:
@@ -130,14 +216,21 @@ def test_rounding_happens_once_for_the_whole_reply() -> None:
 
 
 amounts = st.decimals(0, 1000, places=9) | st.sampled_from([Decimal(0), Decimal("0.1")])
-prices = st.builds(
+flat_prices = st.builds(
     Price,
     input_usd=amounts,
     output_usd=amounts,
     cached_input_usd=st.none() | amounts,
     cache_write_usd=st.none() | amounts,
     reasoning_usd=st.none() | amounts,
+    cache_write_1h_usd=st.none() | amounts,
 )
+tiers = st.dictionaries(st.integers(1, 2_000_000), flat_prices, max_size=3).map(
+    lambda found: tuple(
+        PriceTier(above_input_tokens=above, price=found[above]) for above in sorted(found)
+    )
+)
+prices = st.builds(replace, flat_prices, tiers=tiers)
 counts = st.integers(-5, 3_000_000) | st.sampled_from([10**12, -(10**12)])
 usages = st.builds(
     Usage,
@@ -145,6 +238,7 @@ usages = st.builds(
     completion_tokens=counts,
     cached_tokens=counts,
     cache_write_tokens=counts,
+    cache_write_1h_tokens=counts,
     reasoning_tokens=counts,
     prompt_audio_tokens=counts,
     completion_audio_tokens=counts,
@@ -155,22 +249,26 @@ usages = st.builds(
 
 @given(prices, usages)
 @settings(deadline=None)
-def test_cost_is_what_decimal_arithmetic_with_all_digits_says(one: Price, used: Usage) -> None:
+def test_cost_is_what_decimal_arithmetic_with_all_digits_says(whole: Price, used: Usage) -> None:
     sane = bounded(used)
+    exceeded = [t.price for t in whole.tiers if t.above_input_tokens < sane.prompt_tokens]
+    one = [whole, *exceeded][-1]
     with localcontext(prec=100):
         cached = one.input_usd if one.cached_input_usd is None else one.cached_input_usd
         write = one.input_usd if one.cache_write_usd is None else one.cache_write_usd
+        for_hour = write if one.cache_write_1h_usd is None else one.cache_write_1h_usd
         reasoning = one.output_usd if one.reasoning_usd is None else one.reasoning_usd
         fresh = sane.prompt_tokens - sane.cached_tokens - sane.cache_write_tokens
         exact = (
             one.input_usd * fresh
             + cached * sane.cached_tokens
-            + write * sane.cache_write_tokens
+            + write * (sane.cache_write_tokens - sane.cache_write_1h_tokens)
+            + for_hour * sane.cache_write_1h_tokens
             + one.output_usd * (sane.completion_tokens - sane.reasoning_tokens)
             + reasoning * sane.reasoning_tokens
         )
         expected = int(exact.quantize(Decimal(1), ROUND_HALF_UP))
-    assert expected == cost_microusd(one, used)
+    assert expected == cost_microusd(whole, used)
 
 
 @given(prices, usages, st.integers(0, 10**6), st.integers(0, 10**6))
@@ -191,6 +289,7 @@ def test_bounded_usage_is_possible_and_bounding_it_again_changes_nothing(
     assert 0 <= sane.prompt_tokens <= max(prompt, 0)
     assert 0 <= sane.completion_tokens <= max(completion, 0)
     assert 0 <= sane.cached_tokens + sane.cache_write_tokens <= sane.prompt_tokens
+    assert 0 <= sane.cache_write_1h_tokens <= sane.cache_write_tokens
     assert 0 <= sane.reasoning_tokens <= sane.completion_tokens
     assert sane == bounded(sane, max_prompt_tokens=prompt, max_completion_tokens=completion)
 
@@ -274,6 +373,9 @@ def test_override_may_be_any_yaml_that_says_it(tmp_path: Path) -> None:
     path.write_text(
         "\ufeff# ours\nprices:\n  'gpt-*':\n    input: 0.1\n    output: 0.30\n"
         "    cached_input: 0\n    cache_write: 1.123456789012\n    reasoning: 1000000\n"
+        "    cache_write_1h: 2\n"
+        "    tiers:\n    - {above_input_tokens: 200000, input: 3, output: 4}\n"
+        "    - {above_input_tokens: 400000, input: 5, output: 6, cache_write_1h: 7.5}\n"
         "    source: the contract\n",
         encoding="utf-8",
     )
@@ -283,12 +385,27 @@ def test_override_may_be_any_yaml_that_says_it(tmp_path: Path) -> None:
         cached_input_usd=Decimal(0),
         cache_write_usd=Decimal("1.123456789012"),
         reasoning_usd=Decimal(1_000_000),
+        cache_write_1h_usd=Decimal(2),
+        tiers=(
+            PriceTier(
+                above_input_tokens=200_000, price=Price(input_usd=Decimal(3), output_usd=Decimal(4))
+            ),
+            PriceTier(
+                above_input_tokens=400_000,
+                price=Price(
+                    input_usd=Decimal(5),
+                    output_usd=Decimal(6),
+                    cache_write_1h_usd=Decimal("7.5"),
+                ),
+            ),
+        ),
     )
     assert expected == PriceTable.load(path).price_of(deployment("gpt-4"))
 
 
 AMOUNT = "must be a number of US dollars per million tokens, from 0 to 1,000,000, such as 0.25"
 ENTRY = "prices:\n  m:\n    input: 1\n    output: 2\n"
+TIERS = ENTRY + "    tiers:\n    - {above_input_tokens: 5, input: 1, output: 2}\n"
 BAD_FILES = [
     pytest.param("", "", "is empty; a mapping of 'prices' is expected", id="empty"),
     pytest.param("# nothing\n", "", "is empty; a mapping of 'prices' is expected", id="comment"),
@@ -305,8 +422,55 @@ BAD_FILES = [
         ENTRY + "    ouput: 3\n",
         ":5",
         "prices.m.ouput: unknown field; known are: "
-        "input, output, cached_input, cache_write, reasoning, source",
+        "input, output, cached_input, cache_write, cache_write_1h, reasoning, tiers, source",
         id="misspelt",
+    ),
+    pytest.param(
+        ENTRY + "    tiers: {above_input_tokens: 1}\n",
+        ":5",
+        "prices.m.tiers: must be a list of prices for long prompts",
+        id="tiers as mapping",
+    ),
+    pytest.param(
+        ENTRY + "    tiers: []\n",
+        ":5",
+        "prices.m.tiers: must be a list of prices for long prompts",
+        id="no tiers",
+    ),
+    pytest.param(
+        ENTRY + "    tiers:\n    - {input: 1, output: 1}\n",
+        ":6",
+        "prices.m.tiers[0]: 'above_input_tokens' is missing",
+        id="tier of all prompts",
+    ),
+    pytest.param(
+        TIERS + "    - {above_input_tokens: 9, input: 1}\n",
+        ":7",
+        "prices.m.tiers[1]: 'output' is missing",
+        id="half a tier",
+    ),
+    pytest.param(
+        TIERS + "    - {above_input_tokens: 5, input: 1, output: 1}\n",
+        ":7",
+        "prices.m.tiers[1]: 'above_input_tokens' must be more than in the one before",
+        id="tiers out of order",
+    ),
+    pytest.param(
+        TIERS + "    - {above_input_tokens: 9, input: 1, output: 1, tiers: []}\n",
+        ":7",
+        "prices.m.tiers[1].tiers: unknown field; known are: above_input_tokens, "
+        "input, output, cached_input, cache_write, cache_write_1h, reasoning",
+        id="tiers in tiers",
+    ),
+    *(
+        pytest.param(
+            ENTRY + f"    tiers:\n    - {{above_input_tokens: {count}, input: 1, output: 1}}\n",
+            ":6",
+            "prices.m.tiers[0].above_input_tokens: must be a whole number of tokens, "
+            "from 1 to 100,000,000",
+            id=f"tier above {count}",
+        )
+        for count in ("0", "-1", "200k", "1e5", "2.5", "'9'", "200_000", "100000001")
     ),
     pytest.param(ENTRY + "    output: 3\n", ":5", "prices.m.output: is given twice", id="twice"),
     pytest.param(
@@ -393,6 +557,10 @@ def test_shipped_price_says_where_it_was_read_and_when(name: str) -> None:
     assert source.startswith("https://")
     seen = date.fromisoformat(source.split("seen ")[1][:10])
     assert date(2026, 1, 1) <= seen
-    # What is read again costs no more than what is read afresh, and no less than nothing.
-    assert 0 <= entry.get("cached_input", 0) <= entry["input"]
+    for charged in (entry, *entry.get("tiers", ())):
+        # What is read again costs no more than what is read afresh, and no less than nothing.
+        assert 0 <= charged.get("cached_input", 0) <= charged["input"]
+        # What is kept costs no less than what is not, and for longer no less than for a while.
+        kept = charged.get("cache_write", charged["input"])
+        assert charged["input"] <= kept <= charged.get("cache_write_1h", kept)
     assert PriceTable.load(None).price_of(deployment(name)) is not None

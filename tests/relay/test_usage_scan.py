@@ -279,6 +279,16 @@ USAGES: list[tuple[str, dict[str, Any], Usage]] = [
         Usage(prompt_tokens=20, completion_tokens=2, cached_tokens=8),
     ),
     (
+        "written for two times, told apart",
+        {
+            "input_tokens": 10,
+            "cache_creation_input_tokens": 9,
+            "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 7},
+            "output_tokens": 2,
+        },
+        Usage(prompt_tokens=19, completion_tokens=2, cache_write_tokens=9, cache_write_1h_tokens=7),
+    ),
+    (
         "details null",
         {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": None},
         Usage(prompt_tokens=3, completion_tokens=2),

@@ -29,6 +29,8 @@ class TokenCount:
     cached: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    #: Of those of `cache_write`; only Anthropic tells them.
+    cache_write_1h: int = 0
 
 
 @dataclass(frozen=True, slots=True)

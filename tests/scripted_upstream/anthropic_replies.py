@@ -50,8 +50,8 @@ def anthropic_usage(count: TokenCount) -> JsonObject:
         "cache_creation_input_tokens": count.cache_write,
         "cache_read_input_tokens": count.cached,
         "cache_creation": {
-            "ephemeral_5m_input_tokens": count.cache_write,
-            "ephemeral_1h_input_tokens": 0,
+            "ephemeral_5m_input_tokens": count.cache_write - count.cache_write_1h,
+            "ephemeral_1h_input_tokens": count.cache_write_1h,
         },
         "output_tokens": count.completion,
         "output_tokens_details": {"thinking_tokens": count.reasoning},

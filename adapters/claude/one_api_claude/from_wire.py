@@ -91,16 +91,6 @@ class MessageParser(ReplyParser):
         self._has_started = False
         self.is_paused = False
         self.is_done = False
-        self._handlers: dict[str, Callable[[Mapping[str, Any]], Iterable[Event]]] = {
-            "content_block_delta": self._take_delta,
-            "content_block_start": self._begin_block,
-            "content_block_stop": self._end_block,
-            "error": self._take_error,
-            "message_delta": self._take_message_delta,
-            "message_start": self._begin_message,
-            "message_stop": self._end_message,
-            "ping": self._take_ping,
-        }
 
     @property
     def is_stopped(self) -> bool:
@@ -150,11 +140,11 @@ class MessageParser(ReplyParser):
         except orjson.JSONDecodeError as exc:
             raise UpstreamInvalidResponse("The provider's stream has an invalid event.") from exc
         try:
-            handler = self._handlers[event["type"]]
+            handler = _HANDLERS[event["type"]]
         except (KeyError, TypeError):
             # Anthropic adds types of events; those not known are to be ignored.
             return ()
-        return handler(event)
+        return handler(self, event)
 
     def _take_ping(self, event: Mapping[str, Any]) -> Iterable[Event]:
         return (KeepAlive(),)
@@ -296,6 +286,19 @@ class MessageParser(ReplyParser):
         sequence = self._stop_sequence if self._stop_reason == "stop_sequence" else None
         events.append(Finish(reason, stop_sequence=sequence))
         return events
+
+
+#: Of the class: a parser that had its own methods in a table would be garbage for a collector.
+_HANDLERS: Final[Mapping[str, Callable[[MessageParser, Mapping[str, Any]], Iterable[Event]]]] = {
+    "content_block_delta": MessageParser._take_delta,
+    "content_block_start": MessageParser._begin_block,
+    "content_block_stop": MessageParser._end_block,
+    "error": MessageParser._take_error,
+    "message_delta": MessageParser._take_message_delta,
+    "message_start": MessageParser._begin_message,
+    "message_stop": MessageParser._end_message,
+    "ping": MessageParser._take_ping,
+}
 
 
 class _AnswerText:

@@ -13,6 +13,8 @@ SERVICE_TIERS: Mapping[str, str] = {
     "priority": "priority",
     "batch": "flex",
 }
+#: Objects of a `usage` object that tell parts of its counts.
+_DETAILS = ("output_tokens_details", "cache_creation")
 
 
 class UsageCount:
@@ -29,8 +31,8 @@ class UsageCount:
         """Keep the counts of a `usage` object; what it does not tell stays as it was."""
         if not isinstance(usage, Mapping):
             return
-        details = usage.get("output_tokens_details")
-        for counts in (usage, details if isinstance(details, Mapping) else {}):
+        details = [usage.get(name) for name in _DETAILS]
+        for counts in (usage, *(part for part in details if isinstance(part, Mapping))):
             for name, value in counts.items():
                 if isinstance(value, int) and value >= 0:
                     self._counts[name] = value
@@ -60,6 +62,8 @@ class UsageCount:
             completion_tokens=earlier.completion_tokens + output,
             cached_tokens=earlier.cached_tokens + cached,
             cache_write_tokens=earlier.cache_write_tokens + written,
+            cache_write_1h_tokens=earlier.cache_write_1h_tokens
+            + self._counts.get("ephemeral_1h_input_tokens", 0),
             reasoning_tokens=earlier.reasoning_tokens + self._counts.get("thinking_tokens", 0),
             estimated=unreported_chars is not None,
         )
