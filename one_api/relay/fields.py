@@ -14,6 +14,8 @@ from one_api.schemas import JsonObject
 NO_CONTENT = "The provider's reply holds no chat completion."
 #: The HTTP statuses that codes and types of OpenAI's and Anthropic's errors stand for.
 _STATUSES = {
+    "api_error": 500,
+    "billing_error": 402,
     "context_length_exceeded": 400,
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -25,6 +27,7 @@ _STATUSES = {
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
     "overloaded_error": 529,
+    "timeout_error": 504,
 }
 
 

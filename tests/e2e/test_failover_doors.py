@@ -118,16 +118,45 @@ async def test_every_door_goes_to_the_next_one(tmp_path: Path, path: str, fault:
         assert "m" == scene.requests("b")[0].json["model"]
 
 
-@pytest.mark.parametrize("path", ASKED)
+#: Whoever answers: OpenAI's format itself, or one that it is translated for.
+BEHIND = {"openai": PAIR, "claude": PAIR.replace("adapter: openai", "adapter: claude")}
+#: What Anthropic's format calls the caller's mistakes; OpenAI's has one name for all.
+ANTHROPIC_TYPES = {404: "not_found_error", 413: "request_too_large"}
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
+@pytest.mark.parametrize(
+    ("path", "behind"),
+    [
+        *((path, "openai") for path in ASKED),
+        *((path, "claude") for path in (CHAT_PATH, MESSAGES_PATH, RESPONSES_PATH)),
+    ],
+)
 async def test_every_door_tells_the_callers_mistake_after_one_call(
-    tmp_path: Path, path: str
+    tmp_path: Path, path: str, behind: str, status: int, is_stream: bool
 ) -> None:
-    async with world(tmp_path, PAIR) as scene:
-        scene.script(a=openai_error(400, "bad field"))
+    """F24: in the format of the door, with the status and the words of the provider."""
+    said = f'bad field; "sk-proj-{"a1B2" * 6}" is yours'
+    code = "not_found" if status == 404 else None
+    refusal = openai_error(status, said, code=code)
+    if behind == "claude":
+        refusal = anthropic_error(
+            status, ANTHROPIC_TYPES.get(status, "invalid_request_error"), said
+        )
+    async with world(tmp_path, BEHIND[behind]) as scene:
+        scene.script(a=refusal)
 
-        answer = await scene.ask({"model": "m", **ASKED[path]}, path)
+        answer = await scene.ask({"model": "m", **ASKED[path], "stream": is_stream}, path)
 
-        assert (400, "bad field") == (answer.status, answer.json["error"]["message"])
+        assert status == answer.status
+        assert "application/json" == answer.headers["content-type"]
+        error = answer.json["error"]
+        assert error["message"].startswith("bad field")
+        assert path == "/v1/rerank" or b"sk-proj" not in answer.body
+        kinds = ANTHROPIC_TYPES if path == MESSAGES_PATH else {}
+        assert kinds.get(status, "invalid_request_error") == error["type"]
+        assert (path == MESSAGES_PATH) == ("error" == answer.json.get("type"))
         assert ["a"] == scene.asked
 
 
@@ -175,13 +204,14 @@ class TestPassthrough:
             + b"\r\n--x--\r\n"
         )
         async with world(tmp_path, PAIR) as scene:
-            scene.script(a=openai_error(500, "a broke"))
+            told = {"error": "in words of its own"}
+            scene.script(a=json_reply(500, told))
 
             answer = await scene.ask(
                 form, "/v1/audio/transcriptions", content_type="multipart/form-data; boundary=x"
             )
 
-            assert 500 == answer.status
+            assert (500, told) == (answer.status, answer.json)
             assert ["a"] == scene.asked
             assert form == scene.requests("a")[0].body
 
@@ -259,8 +289,10 @@ class TestResponses:
     ) -> None:
         made = json_reply(200, response_of("b"))
         if is_stream:
-            event = {"type": "response.created", "response": response_of("b")}
-            made = sse_reply([sse_frame(event, "response.created")])
+            names = ("response.created", "response.completed")
+            response = response_of("b")
+            events = [sse_frame({"type": name, "response": response}, name) for name in names]
+            made = sse_reply(events)
         async with world(tmp_path, PAIR) as scene:
             scene["a"].script(openai_error(500))
             scene["b"].script(made)
