@@ -37,6 +37,7 @@ WIRE = {
     "Conflict": (409, "invalid_request_error", "conflict", True),
     "RequestTooLarge": (413, "invalid_request_error", "request_too_large", False),
     "UnsupportedMediaType": (415, "invalid_request_error", "unsupported_media_type", False),
+    "UnprocessableRequest": (422, "invalid_request_error", None, False),
     "IdempotencyMismatch": (422, "invalid_request_error", "idempotency_key_reused", False),
     "AuthenticationFailed": (401, "invalid_request_error", "invalid_api_key", False),
     "PermissionDenied": (403, "invalid_request_error", "permission_denied", False),

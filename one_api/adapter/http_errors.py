@@ -23,6 +23,7 @@ from one_api.errors import (
     InvalidRequest,
     ModelNotFound,
     RequestTooLarge,
+    UnprocessableRequest,
     UpstreamError,
     UpstreamInvalidResponse,
     UpstreamOverloaded,
@@ -54,7 +55,11 @@ _FAULTS: dict[int, type[UpstreamError]] = {
     529: UpstreamOverloaded,
 }
 #: Statuses that tell of the caller's mistake and have a class of their own.
-_REFUSALS: dict[int, type[InvalidRequest]] = {409: Conflict, 413: RequestTooLarge}
+_REFUSALS: dict[int, type[InvalidRequest]] = {
+    409: Conflict,
+    413: RequestTooLarge,
+    422: UnprocessableRequest,
+}
 
 
 def error_from_reply(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:

@@ -8,6 +8,7 @@
     │   ├── Conflict                409  the request collides with another one
     │   ├── RequestTooLarge         413  the body is over the byte limit
     │   ├── UnsupportedMediaType    415  the body is not JSON, or is compressed
+    │   ├── UnprocessableRequest    422  the provider can read it, and refuses what it says
     │   └── IdempotencyMismatch     422  another request came under the same Idempotency-Key
     ├── AuthenticationFailed        401  missing or wrong API key
     ├── PermissionDenied            403  the API key may not do this
@@ -70,6 +71,7 @@ from one_api.errors.own import (
     ShuttingDown,
     StorageUnavailable,
     TokenLimitExceeded,
+    UnprocessableRequest,
     UnsupportedMediaType,
     UnsupportedParameter,
 )
@@ -114,6 +116,7 @@ __all__ = [
     "ShuttingDown",
     "StorageUnavailable",
     "TokenLimitExceeded",
+    "UnprocessableRequest",
     "UnsupportedMediaType",
     "UnsupportedParameter",
     "UpstreamDisconnected",

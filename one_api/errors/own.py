@@ -58,6 +58,12 @@ class UnsupportedMediaType(InvalidRequest):
     code = "unsupported_media_type"
 
 
+class UnprocessableRequest(InvalidRequest):
+    """The provider can read the request and refuses what it says."""
+
+    status = 422
+
+
 class IdempotencyMismatch(InvalidRequest):
     """Another request was sent under the same Idempotency-Key before."""
 

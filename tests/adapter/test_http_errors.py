@@ -30,6 +30,7 @@ from one_api.adapter import (
     error_from_status,
     parse_retry_after_s,
 )
+from one_api.errors import UnprocessableRequest
 
 NOW_S = 1_790_000_000.0
 
@@ -51,7 +52,7 @@ def body(message: Any = "said", **more: Any) -> bytes:
         (409, Conflict, 409),
         (413, RequestTooLarge, 413),
         (415, InvalidRequest, 400),
-        (422, InvalidRequest, 400),
+        (422, UnprocessableRequest, 422),
         (429, UpstreamRateLimited, 429),
         (451, InvalidRequest, 400),
         (500, UpstreamServerError, 500),

@@ -81,7 +81,7 @@ MISTAKES: dict[str, tuple[Reply, int, str | None]] = {
     "400": (openai_error(400, "bad field"), 400, None),
     "404": (openai_error(404, "no such model"), 404, None),
     "413": (openai_error(413, "too large"), 413, None),
-    "422": (openai_error(422, "not so"), 400, None),
+    "422": (openai_error(422, "not so"), 422, None),
     "content filter": (
         openai_error(400, "filtered", code="content_filter"),
         400,

@@ -177,7 +177,7 @@ def test_the_callers_own_limit_is_a_429(start_gateway: StartGateway) -> None:
     ("status", "code", "told", "kind", "error_class"),
     [
         (400, None, 400, "invalid_request_error", anthropic.BadRequestError),
-        (422, None, 400, "invalid_request_error", anthropic.BadRequestError),
+        (422, None, 422, "invalid_request_error", anthropic.UnprocessableEntityError),
         (401, None, 502, "api_error", anthropic.InternalServerError),
         (404, "model_not_found", 404, "not_found_error", anthropic.NotFoundError),
         (413, None, 413, "request_too_large", anthropic.APIStatusError),

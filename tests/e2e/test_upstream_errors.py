@@ -57,7 +57,7 @@ def ask(gateway: GatewayProcess, scene: Scene, *, stream: bool) -> Answer:
         (408, 504, "timeout"),
         (409, 409, "conflict"),
         (413, 413, "request_too_large"),
-        (422, 400, None),
+        (422, 422, None),
         (429, 429, "rate_limit_exceeded"),
         (500, 500, "upstream_server_error"),
         (502, 500, "upstream_server_error"),
