@@ -100,6 +100,7 @@ class Pool:
             weight=entry.weight,
             order=entry.order,
             limits=entry.limits,
+            breaker=entry.breaker,
             on_hang_up=entry.on_hang_up,
             price=entry.prices.get(public) or entry.prices.get(ALL_MODELS),
             context_window=_window(entry, public) or (info.context_window if info else None),

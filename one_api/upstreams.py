@@ -12,6 +12,8 @@ from one_api.adapter.settings import UpstreamSettings
 from one_api.deployment import (
     DEFAULT_GROUP,
     NO_LIMITS,
+    NO_TERMS,
+    BreakerTerms,
     DeploymentLimits,
     Group,
     OnHangUp,
@@ -43,6 +45,7 @@ class UpstreamEntry:
     weight: float = 1.0
     order: int = 0
     limits: DeploymentLimits = NO_LIMITS
+    breaker: BreakerTerms = NO_TERMS
     on_hang_up: OnHangUp = "cancel"
     prices: Mapping[str, Price] = field(default_factory=dict)
     context_windows: Mapping[str, int] = field(default_factory=dict)

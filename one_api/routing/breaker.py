@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+from one_api.deployment import NO_TERMS, BreakerTerms
 from one_api.routing.windows import RollingCounter
 
 BreakerState = Literal["closed", "open", "half_open"]
@@ -12,20 +14,35 @@ BreakerState = Literal["closed", "open", "half_open"]
 Ticket = int
 
 _WINDOW_STEPS = 10
-#: Doubling stops here: past it a float would overflow long before a cooldown is of any use.
-_MAX_DOUBLINGS = 30
+#: Growth stops here: past it a float would overflow long before a cooldown is of any use.
+_MAX_GROWTHS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerRule:
-    """When to open, and for how long; see `RouterOptions`. `failure_ratio` None counts no ratio."""
+    """When to open, and for how long: `BreakerTerms` in full. `ratio` None counts no ratio."""
 
-    consecutive_failures: int
+    failures: int
     cooldown_s: float
     max_cooldown_s: float
-    failure_ratio: float | None = None
+    growth: float = 2.0
+    ratio: float | None = None
     min_requests: int = 1
     window_s: float = 30.0
+
+    def under(self, terms: Iterable[BreakerTerms]) -> BreakerRule:
+        """This rule where none of `terms` says otherwise; the last of them counts."""
+        given = {
+            name: value
+            for one in terms
+            if one is not NO_TERMS
+            for name in _TERMS
+            if (value := getattr(one, name)) is not None
+        }
+        return replace(self, **given) if given else self
+
+
+_TERMS = tuple(field.name for field in fields(BreakerTerms))
 
 
 class Breaker:
@@ -68,6 +85,11 @@ class Breaker:
         self._has_probe = False
         self._requests = RollingCounter(rule.window_s, steps=_WINDOW_STEPS)
         self._failures = RollingCounter(rule.window_s, steps=_WINDOW_STEPS)
+
+    @property
+    def rule(self) -> BreakerRule:
+        """When it opens, and for how long."""
+        return self._rule
 
     @property
     def cooldown_s(self) -> float:
@@ -113,7 +135,7 @@ class Breaker:
             self._close(now_s)
             return True
         self.consecutive_failures = 0
-        if self._rule.failure_ratio is not None:
+        if self._rule.ratio is not None:
             self._requests.add(now_s)
         if self._repeats and now_s - self._closed_at_s >= self._cooldown_s:
             self._repeats = 0
@@ -130,7 +152,7 @@ class Breaker:
             self._open(now_s, "the request that tried it failed")
             return True
         self.consecutive_failures += 1
-        if self._rule.failure_ratio is not None:
+        if self._rule.ratio is not None:
             self._requests.add(now_s)
             self._failures.add(now_s)
         reason = self._reason_to_open(now_s)
@@ -146,20 +168,20 @@ class Breaker:
 
     def _reason_to_open(self, now_s: float) -> str | None:
         rule = self._rule
-        if self.consecutive_failures >= rule.consecutive_failures:
+        if self.consecutive_failures >= rule.failures:
             return f"{self.consecutive_failures} failures in a row"
-        if rule.failure_ratio is None:
+        if rule.ratio is None:
             return None
         requests, failures = self.window(now_s)
-        if requests < rule.min_requests or failures < rule.failure_ratio * requests:
+        if requests < rule.min_requests or failures < rule.ratio * requests:
             return None
         return f"{failures} of {requests} requests failed"
 
     def _open(self, now_s: float, reason: str) -> None:
         rule = self._rule
         self.opened_because = reason
-        doublings = min(self._repeats, _MAX_DOUBLINGS)
-        self._cooldown_s = min(rule.cooldown_s * 2.0**doublings, rule.max_cooldown_s)
+        grown_s = rule.cooldown_s * rule.growth ** min(self._repeats, _MAX_GROWTHS)
+        self._cooldown_s = min(grown_s, max(rule.max_cooldown_s, rule.cooldown_s))
         self._repeats += 1
         self._reopens_at_s = now_s + self._cooldown_s
         self.openings += 1

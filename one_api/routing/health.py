@@ -32,28 +32,29 @@ class Surroundings:
     wall_clock: Callable[[], float]
     observe: Observer
 
-    def breaker(self) -> Breaker:
-        """A new breaker for a deployment."""
+    def breaker(self, deployment: Deployment) -> Breaker:
+        """A new breaker for `deployment`, whose terms win over those of its group."""
         options = self.options
-        return Breaker(
-            BreakerRule(
-                consecutive_failures=options.consecutive_failures,
-                cooldown_s=options.cooldown_s,
-                max_cooldown_s=options.max_cooldown_s,
-                failure_ratio=options.failure_ratio,
-                min_requests=options.min_requests,
-                window_s=options.window_s,
-            )
+        rule = BreakerRule(
+            failures=options.consecutive_failures,
+            cooldown_s=options.cooldown_s,
+            max_cooldown_s=options.max_cooldown_s,
+            growth=options.cooldown_growth,
+            ratio=options.failure_ratio,
+            min_requests=options.min_requests,
+            window_s=options.window_s,
         )
+        return Breaker(rule.under((deployment.group.breaker, deployment.breaker)))
 
     def credential(self) -> Breaker:
         """A new breaker for the credential that an adapter's deployments share."""
         options = self.options
         return Breaker(
             BreakerRule(
-                consecutive_failures=options.credential_failures,
+                failures=options.credential_failures,
                 cooldown_s=options.cooldown_s,
                 max_cooldown_s=options.max_cooldown_s,
+                growth=options.cooldown_growth,
             )
         )
 
@@ -109,7 +110,7 @@ class Health:
         self.name = deployment.name
         self.adapter = deployment.adapter
         self.surroundings = surroundings
-        self.breaker = surroundings.breaker()
+        self.breaker = surroundings.breaker(deployment)
         self.credential = credential
         self.timeouts = AdaptiveTimeouts()
         self.in_flight = 0

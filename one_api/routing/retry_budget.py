@@ -12,18 +12,18 @@ class RetryBudget:
     After Envoy's retry budget, counted in retries in flight.
     """
 
-    __slots__ = ("_min_retries", "_ratio", "active", "retrying")
+    __slots__ = ("active", "min_retries", "ratio", "retrying")
 
     def __init__(self, *, ratio: float = 0.1, min_retries: int = 3) -> None:
-        self._ratio = ratio
-        self._min_retries = min_retries
+        self.ratio = ratio
+        self.min_retries = min_retries
         self.active = 0
         self.retrying = 0
 
     @property
     def limit(self) -> int:
         """How many retries may be in flight at the moment."""
-        return max(self._min_retries, int(self._ratio * self.active + _ROUNDING))
+        return max(self.min_retries, int(self.ratio * self.active + _ROUNDING))
 
     def enter(self) -> None:
         """A request becomes active; `leave` ends it."""

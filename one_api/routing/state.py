@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from one_api.deployment import Deployment
-from one_api.routing.breaker import BreakerState
+from one_api.routing.breaker import BreakerRule, BreakerState
 from one_api.routing.headroom import RateWindow
 from one_api.routing.health import Health
 
@@ -26,8 +26,9 @@ class DeploymentState:
     """A deployment's standing at one moment; durations in seconds, counts since it was first asked.
 
     `reason` says why it is not asked now and `available_in_s` for how much longer, as far as known.
-    `window_` counts are those that the breaker's ratio is of. The two timeouts are those in force
-    while another deployment is left to try, with how many durations they were learnt from.
+    `breaker_rule` says when its breaker opens, `window_` counts are those that its ratio is of. The
+    two timeouts are those in force while another deployment is left to try, with how many durations
+    they were learnt from.
     """
 
     name: str
@@ -40,6 +41,7 @@ class DeploymentState:
     reason: str | None
     available_in_s: float | None
     breaker: BreakerState
+    breaker_rule: BreakerRule
     reopens_in_s: float
     consecutive_failures: int
     window_requests: int
@@ -96,6 +98,7 @@ def describe(deployment: Deployment, health: Health, now_s: float) -> Deployment
         reason=None if obstacle is None else obstacle.reason,
         available_in_s=None if obstacle is None else obstacle.wait_s(now_s),
         breaker=health.breaker.state,
+        breaker_rule=health.breaker.rule,
         reopens_in_s=health.breaker.reopens_in_s(now_s),
         consecutive_failures=health.breaker.consecutive_failures,
         window_requests=requests,

@@ -11,7 +11,12 @@ from one_api.errors import ConfigurationError
 from one_api.settings.access import AccessSection
 from one_api.settings.alerts import AlertSection
 from one_api.settings.forms import form_of
-from one_api.settings.models import ModelsSection, PatienceSection, RoutingSection
+from one_api.settings.models import (
+    BreakerSection,
+    ModelsSection,
+    PatienceSection,
+    RoutingSection,
+)
 from one_api.settings.observation import ObservationSection
 from one_api.settings.server import ServerSection
 from one_api.settings.storage import SharedSection, StorageSection
@@ -26,6 +31,7 @@ class Settings(
     SharedSection,
     StorageSection,
     PatienceSection,
+    BreakerSection,
     RoutingSection,
     ModelsSection,
     AccessSection,

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from one_api.deployment import Timeouts
+from one_api.routing import RouterOptions
 from one_api.settings.sources import Section
 from one_api.settings.values import Aliases, OptionalCommaList
 
@@ -72,6 +73,57 @@ class RoutingSection(Section):
     hold_back_ms: Annotated[
         int, Field(description="Milliseconds to hold a stream's beginning.", ge=0, le=60_000)
     ] = 0
+
+
+class BreakerSection(Section):
+    """When deployments are left alone, and how many retries there may be."""
+
+    breaker_failures: Annotated[
+        int,
+        Field(description="Failures in a row that open a breaker.", ge=1, le=10_000),
+    ] = 5
+    breaker_ratio: Annotated[
+        float, Field(description="Share of failures that opens a breaker.", gt=0, le=1)
+    ] = 0.5
+    breaker_min_requests: Annotated[
+        int,
+        Field(description="Requests of which that share must be at least.", ge=1, le=1_000_000),
+    ] = 20
+    breaker_window_s: Annotated[
+        float, Field(description="Seconds for which requests count.", ge=0.001, le=86_400)
+    ] = 30
+    breaker_cooldown_s: Annotated[
+        float, Field(description="Seconds that a breaker stays open.", ge=0.001, le=86_400)
+    ] = 30
+    breaker_growth: Annotated[
+        float,
+        Field(description="Times as long that it is open when it opens again.", ge=1, le=10),
+    ] = 2
+    breaker_max_cooldown_s: Annotated[
+        float, Field(description="Seconds that it is open at most.", ge=0.001, le=86_400)
+    ] = 300
+    retry_ratio: Annotated[
+        float,
+        Field(description="Share of the waiting requests that may be retries.", ge=0, le=1),
+    ] = 0.1
+    retry_min: Annotated[
+        int, Field(description="Retries that there may always be.", ge=0, le=10_000)
+    ] = 3
+
+    @property
+    def router_options(self) -> RouterOptions:
+        """What holds for deployments that have no terms of their own."""
+        return RouterOptions(
+            consecutive_failures=self.breaker_failures,
+            failure_ratio=self.breaker_ratio,
+            min_requests=self.breaker_min_requests,
+            window_s=self.breaker_window_s,
+            cooldown_s=self.breaker_cooldown_s,
+            cooldown_growth=self.breaker_growth,
+            max_cooldown_s=self.breaker_max_cooldown_s,
+            retry_ratio=self.retry_ratio,
+            min_retries=self.retry_min,
+        )
 
 
 class PatienceSection(Section):

@@ -10,8 +10,9 @@ from typing import get_args
 
 from pydantic import SecretStr
 
-from one_api.deployment import AfterCommit, Group, StrategyName, Timeouts
+from one_api.deployment import NO_TERMS, AfterCommit, Group, StrategyName, Timeouts
 from one_api.upstreams import UpstreamEntry, Upstreams
+from one_api.upstreams_file.breaker import read_breaker
 from one_api.upstreams_file.entry import check_model, check_name, read_entry, read_models
 from one_api.upstreams_file.source import read_source
 from one_api.upstreams_file.value import Reading, Value, shown
@@ -81,12 +82,13 @@ def _group(name: str, value: Value) -> Group:
     check_name(name, value)
     if value.is_null:  # named for its place in the order only
         return Group(name=name)
-    fields = value.fields(("strategy", "after_commit", "sticky"))
+    fields = value.fields(("strategy", "after_commit", "sticky", "breaker"))
     return Group(
         name=name,
         strategy=fields.read("strategy", _strategy, "ordered"),
         after_commit=fields.read("after_commit", _after_commit, "error"),
         sticky=fields.read("sticky", Value.flag, False),
+        breaker=fields.read("breaker", read_breaker, NO_TERMS),
     )
 
 

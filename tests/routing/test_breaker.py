@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,13 +18,14 @@ from hypothesis.stateful import (
     rule,
 )
 
+from one_api.deployment import NO_TERMS, BreakerTerms
 from one_api.routing.breaker import Breaker, BreakerRule
 
 RULE = BreakerRule(
-    consecutive_failures=3,
+    failures=3,
     cooldown_s=30,
     max_cooldown_s=100,
-    failure_ratio=0.5,
+    ratio=0.5,
     min_requests=6,
     window_s=30,
 )
@@ -175,6 +178,39 @@ def test_cooldown_doubles_to_its_bound_while_probes_fail() -> None:
     assert {100} == set(cooldowns[2:])
 
 
+@pytest.mark.parametrize(
+    ("growth", "longest_s", "expected"),
+    [
+        (1, 100, [30, 30, 30, 30]),
+        (1.5, 100, [30, 45, 67.5, 100]),
+        (10, 1_000, [30, 300, 1_000, 1_000]),
+        (2, 10, [30, 30, 30, 30]),
+    ],
+    ids=["constant", "slow", "fast", "bound below the first"],
+)
+def test_cooldown_grows_as_it_is_told(
+    growth: float, longest_s: float, expected: list[float]
+) -> None:
+    breaker = Breaker(replace(RULE, growth=growth, max_cooldown_s=longest_s))
+    now_s, cooldowns = 0.0, []
+    for _ in range(3):
+        breaker.fail(breaker.begin(now_s), now_s)
+    for _ in expected:
+        cooldowns.append(breaker.cooldown_s)
+        now_s += breaker.cooldown_s
+        breaker.fail(breaker.begin(now_s), now_s)
+
+    assert expected == cooldowns
+
+
+def test_terms_win_one_by_one_and_the_last_ones_most() -> None:
+    group = BreakerTerms(failures=7, ratio=0.25, window_s=60)
+    own = BreakerTerms(failures=1, growth=3)
+
+    assert replace(RULE, failures=1, ratio=0.25, window_s=60, growth=3) == RULE.under((group, own))
+    assert RULE == RULE.under((NO_TERMS, BreakerTerms()))
+
+
 @pytest.mark.parametrize(("rest_s", "cooldown_s"), [(29.9, 60), (30.0, 30)])
 def test_rest_as_long_as_the_cooldown_makes_it_short_again(
     rest_s: float, cooldown_s: float
@@ -200,7 +236,7 @@ def test_reason_says_which_law_opened_it() -> None:
 
 
 def test_ratio_is_not_asked_where_there_is_none() -> None:
-    breaker = Breaker(BreakerRule(consecutive_failures=3, cooldown_s=30, max_cooldown_s=300))
+    breaker = Breaker(BreakerRule(failures=3, cooldown_s=30, max_cooldown_s=300))
     for _ in range(50):
         breaker.fail(breaker.begin(0.0), 0.0)
         breaker.fail(breaker.begin(0.0), 0.0)

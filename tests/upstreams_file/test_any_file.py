@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from dataclasses import replace
+from dataclasses import asdict, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from one_api.adapter.settings import UpstreamSettings
-from one_api.deployment import DeploymentLimits, Group, Price, Timeouts
+from one_api.deployment import BreakerTerms, DeploymentLimits, Group, Price, PriceTier, Timeouts
 from one_api.errors import ConfigurationError
 from one_api.upstreams import UpstreamEntry, Upstreams
 from tests.upstreams_file.files import read
@@ -28,6 +28,17 @@ KEYS = st.text(string.ascii_letters + string.digits + string.punctuation, min_si
 SECONDS = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 COUNTS = st.integers(min_value=1, max_value=10**12)
 USD = st.decimals(min_value=0, max_value=10**6, places=6)
+DAYS = st.floats(min_value=0.001, max_value=86_400)
+TERMS = st.builds(
+    BreakerTerms,
+    failures=st.none() | COUNTS,
+    ratio=st.none() | st.floats(min_value=0, exclude_min=True, max_value=1),
+    min_requests=st.none() | COUNTS,
+    window_s=st.none() | DAYS,
+    cooldown_s=st.none() | DAYS,
+    growth=st.none() | st.floats(min_value=1, max_value=10),
+    max_cooldown_s=st.none() | DAYS,
+)
 GROUPS = st.builds(
     Group,
     name=NAMES,
@@ -49,14 +60,21 @@ TIMEOUTS = st.builds(
     SECONDS,
     SECONDS,
 )
-PRICES = st.builds(
+FLAT_PRICES = st.builds(
     Price,
     input_usd=USD,
     output_usd=USD,
     cached_input_usd=st.none() | USD,
     cache_write_usd=st.none() | USD,
     reasoning_usd=st.none() | USD,
+    cache_write_1h_usd=st.none() | USD,
 )
+TIERS = st.dictionaries(COUNTS, FLAT_PRICES, max_size=2).map(
+    lambda tiers: tuple(
+        PriceTier(above_input_tokens=above, price=tiers[above]) for above in sorted(tiers)
+    )
+)
+PRICES = st.builds(replace, FLAT_PRICES, tiers=TIERS)
 ENTRIES = st.builds(
     UpstreamEntry,
     name=NAMES,
@@ -79,6 +97,7 @@ ENTRIES = st.builds(
         tokens_per_minute=st.none() | COUNTS,
         concurrent_requests=st.none() | COUNTS,
     ),
+    breaker=TERMS,
     prices=st.dictionaries(MODELS | st.just("*"), PRICES, min_size=1, max_size=2),
     context_windows=st.dictionaries(MODELS | st.just("*"), COUNTS, max_size=2),
 )
@@ -103,20 +122,34 @@ def literal(text: str) -> str:
     return text.replace("${", "$${")
 
 
+def written_price(price: Price) -> dict[str, Any]:
+    """`price` as its members in a file, or those of one of its tiers."""
+    members: dict[str, Any] = {
+        "input": price.input_usd,
+        "output": price.output_usd,
+        "cached_input": price.cached_input_usd,
+        "cache_write": price.cache_write_usd,
+        "cache_write_1h": price.cache_write_1h_usd,
+        "reasoning": price.reasoning_usd,
+    }
+    if price.tiers:
+        members["tiers"] = [
+            {"above_input_tokens": tier.above_input_tokens, **given_ones(written_price(tier.price))}
+            for tier in price.tiers
+        ]
+    return members
+
+
+def written_breaker(terms: BreakerTerms) -> dict[str, Any]:
+    """`terms` as their members in a file."""
+    return {name.removesuffix("_s"): value for name, value in given_ones(asdict(terms)).items()}
+
+
 def written(entry: UpstreamEntry) -> dict[str, Any]:
     """`entry` as its members in a file."""
     assert entry.settings.api_key is not None
     limits = entry.limits
-    prices = {
-        model: {
-            "input": price.input_usd,
-            "output": price.output_usd,
-            "cached_input": price.cached_input_usd,
-            "cache_write": price.cache_write_usd,
-            "reasoning": price.reasoning_usd,
-        }
-        for model, price in entry.prices.items()
-    }
+    prices = {model: written_price(price) for model, price in entry.prices.items()}
     return {
         "name": entry.name,
         "adapter": entry.settings.provider,
@@ -141,6 +174,7 @@ def written(entry: UpstreamEntry) -> dict[str, Any]:
                 "concurrent_requests": limits.concurrent_requests,
             }
         ),
+        "breaker": written_breaker(entry.breaker),
         "price": {model: given_ones(price) for model, price in prices.items()},
         "context_window": dict(entry.context_windows),
     }
@@ -172,6 +206,7 @@ def test_what_was_written_is_read(
                     "strategy": group.strategy,
                     "after_commit": group.after_commit,
                     "sticky": group.sticky,
+                    "breaker": written_breaker(group.breaker),
                 }
                 for name, group in groups.items()
             },
@@ -230,7 +265,16 @@ FIELDS = st.sampled_from(
     [
         *("authorization", "groups", "aliases", "upstreams", "name", "adapter", "sk", "endpoint"),
         *("timeout", "timeouts", "options", "models", "model_map", "group", "weight", "order"),
-        *("limits", "price", "context_window", "on_hang_up", "input", "output"),
+        *(
+            "limits",
+            "breaker",
+            "failures",
+            "price",
+            "context_window",
+            "on_hang_up",
+            "input",
+            "output",
+        ),
         *("total", "strategy", "connect"),
     ]
 )

@@ -15,7 +15,7 @@ from tests.upstreams_file.files import error_of
 
 FIELDS = (
     "known are: name, adapter, sk, endpoint, timeout, timeouts, options, models, model_map, "
-    "group, weight, order, limits, price, context_window, on_hang_up, api_key, base_url"
+    "group, weight, order, limits, breaker, price, context_window, on_hang_up, api_key, base_url"
 )
 NAME = "must be a name: 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first"
 PRICE = "must be a number of US dollars per million tokens, 0 or greater"
@@ -93,10 +93,13 @@ FILES: list[tuple[str, str, str]] = [
     ("after_commit", "groups: {a: {after_commit: true}}",
      ":1: groups.a.after_commit: must be one of error, continue"),
     ("sticky", "groups: {a: {sticky: 1}}", ":1: groups.a.sticky: must be true or false"),
+    ("breaker_of_a_group", "groups:\n  a:\n    breaker: {cooldown: soon}",
+     ":3: groups.a.breaker.cooldown: must be a number of seconds from 0.001 to 86400"),
     ("sticky_quoted", "groups: {a: {sticky: 'true'}}",
      ":1: groups.a.sticky: must be true or false"),
     ("group_unknown", "groups: {a: {order: 1}}",
-     ":1: groups.a.order: unknown field; known are: strategy, after_commit, sticky"),
+     ":1: groups.a.order: unknown field; known are: strategy, after_commit, sticky, "
+     "breaker"),
     # aliases
     ("alias_of_itself", "aliases:\n  a: [b, a]", ":2: aliases.a: leads back to itself"),
     ("alias_circle", "aliases:\n  x: a\n  a: [z, b]\n  b: c\n  c: a",
@@ -184,6 +187,23 @@ ENTRIES: list[tuple[str, str, str]] = [
      "limits.concurrent_requests: must be a whole number, 1 or greater"),
     ("limit_unknown", "limits: {request_per_minute: 1}",
      "limits.request_per_minute: unknown field; did you mean 'requests_per_minute'?"),
+    ("breaker_number", "breaker: 5", "breaker: must be a mapping of fields"),
+    ("breaker_unknown", "breaker: {failure: 5}",
+     "breaker.failure: unknown field; did you mean 'failures'?"),
+    ("breaker_failures", "breaker: {failures: 0}",
+     "breaker.failures: must be a whole number, 1 or greater"),
+    ("breaker_ratio_none", "breaker: {ratio: 0}",
+     "breaker.ratio: must be a number greater than 0, up to 1"),
+    ("breaker_ratio_percent", "breaker: {ratio: 50}",
+     "breaker.ratio: must be a number greater than 0, up to 1"),
+    ("breaker_requests", "breaker: {min_requests: 1.5}",
+     "breaker.min_requests: must be a whole number, 1 or greater"),
+    *(
+        (f"breaker_{field}", f"breaker: {{{field}: {value}}}",
+         f"breaker.{field}: must be a number of seconds from 0.001 to 86400")
+        for field, value in (("window", 0), ("cooldown", -1), ("max_cooldown", 86_401))
+    ),
+    ("breaker_growth", "breaker: {growth: 0.5}", "breaker.growth: must be a number from 1 to 10"),
     ("price_number", "price: 1",
      "price: must be a mapping with 'input' and 'output', or one by model of such"),
     ("price_half", "price: {input: 1}", "price: 'output' is missing"),
@@ -194,6 +214,16 @@ ENTRIES: list[tuple[str, str, str]] = [
     ("price_nan", "price: {input: .nan, output: 1}", f"price.input: {PRICE}"),
     ("price_mixed", "price: {input: 1, output: {m: 1}}", f"price.output: {PRICE}"),
     ("price_of_model", "price: {m: {input: 1}}", "price.m: 'output' is missing"),
+    ("tiers_no_list", "price: {input: 1, output: 1, tiers: {input: 1}}",
+     "price.tiers: must be a list"),
+    ("tier_half", "price: {input: 1, output: 1, tiers: [{above_input_tokens: 9, input: 1}]}",
+     "price.tiers[0]: 'output' is missing"),
+    ("tier_of_all", "price: {input: 1, output: 1, tiers: [{input: 1, output: 1}]}",
+     "price.tiers[0]: 'above_input_tokens' is missing"),
+    ("tiers_out_of_order",
+     "price: {input: 1, output: 1, tiers: [{above_input_tokens: 9, input: 1, output: 1}, "
+     "{above_input_tokens: 9, input: 1, output: 1}]}",
+     "price.tiers[1]: 'above_input_tokens' must be more than in the one before"),
     ("price_of_pattern", "price: {'m*': {input: 1, output: 1}}",
      "price.m*: must be the name of one model: '*' means nothing here"),
     ("on_hang_up_wrong", "on_hang_up: wait",

@@ -11,7 +11,14 @@ import pytest
 from pydantic import SecretStr
 
 from one_api.adapter.settings import UpstreamSettings
-from one_api.deployment import DEFAULT_GROUP, DeploymentLimits, Group, Price
+from one_api.deployment import (
+    DEFAULT_GROUP,
+    BreakerTerms,
+    DeploymentLimits,
+    Group,
+    Price,
+    PriceTier,
+)
 from one_api.upstreams import UpstreamEntry, Upstreams
 from tests.upstreams_file.files import DEFAULTS, read, shown
 
@@ -30,7 +37,7 @@ authorization:
   - ${KEY}
   - second-key
 groups:
-  near: {strategy: lowest_latency, after_commit: continue, sticky: true}
+  near: {strategy: lowest_latency, after_commit: continue, sticky: true, breaker: {failures: 2}}
   far:
 aliases:
   fast: small-model
@@ -48,6 +55,7 @@ upstreams:
     weight: 0.5
     order: -1
     limits: {requests_per_minute: 60, tokens_per_minute: 10_000, concurrent_requests: 4}
+    breaker: {failures: 3}
     price: {input: 0.25, output: 2, cached_input: 0.025, cache_write: 0.3, reasoning: 3}
     context_window: 128000
     on_hang_up: drain
@@ -102,7 +110,13 @@ def test_the_small_form_is_tried_in_the_order_defined(tmp_path: Path) -> None:
 
 
 def test_the_full_form_says_everything(tmp_path: Path) -> None:
-    near = Group(name="near", strategy="lowest_latency", after_commit="continue", sticky=True)
+    near = Group(
+        name="near",
+        strategy="lowest_latency",
+        after_commit="continue",
+        sticky=True,
+        breaker=BreakerTerms(failures=2),
+    )
     spare = Group(name="spare")
 
     expected = Upstreams(
@@ -136,6 +150,7 @@ def test_the_full_form_says_everything(tmp_path: Path) -> None:
                 limits=DeploymentLimits(
                     requests_per_minute=60, tokens_per_minute=10_000, concurrent_requests=4
                 ),
+                breaker=BreakerTerms(failures=3),
                 prices={
                     "*": Price(
                         input_usd=Decimal("0.25"),
@@ -162,7 +177,7 @@ def test_the_full_form_says_everything(tmp_path: Path) -> None:
                     "*": Price(input_usd=Decimal(0), output_usd=Decimal(0)),
                 },
                 context_windows={"a": 1_000, "*": 2_000},
-                line=26,
+                line=27,
             ),
         ),
         path=tmp_path / "upstreams.yaml",
@@ -180,11 +195,28 @@ ENTRIES: list[tuple[str, str, dict[str, Any]]] = [
     ("model_named_null", "{model_map: {~: b}}", {"model_map": {"~": "b"}}),
     ("one_limit", "{limits: {requests_per_minute: '${COUNT}'}}",
      {"limits": DeploymentLimits(requests_per_minute=60)}),
+    ("breaker", "{breaker: {failures: '${COUNT}', ratio: .25, min_requests: 4, window: 60, "
+     "cooldown: '${SECONDS}', growth: 1, max_cooldown: 86400}}",
+     {"breaker": BreakerTerms(failures=60, ratio=0.25, min_requests=4, window_s=60.0,
+                              cooldown_s=2.5, growth=1.0, max_cooldown_s=86_400.0)}),
+    ("breaker_of_one_term", "{breaker: {ratio: 1}}", {"breaker": BreakerTerms(ratio=1.0)}),
     ("exact_price", "{price: {input: 0.1, output: '${USD}'}}",
      {"prices": {"*": Price(input_usd=Decimal("0.1"), output_usd=Decimal("0.125"))}}),
     ("price_of_many_digits", "{price: {input: 0.10000000000000000000000001, output: .5}}",
      {"prices": {"*": Price(input_usd=Decimal("0.10000000000000000000000001"),
                             output_usd=Decimal("0.5"))}}),
+    ("price_of_long_prompts",
+     "{price: {input: 1, output: 2, cache_write_1h: 3, tiers: ["
+     "{above_input_tokens: 200_000, input: 2, output: 3, cached_input: 0.5},"
+     "{above_input_tokens: '${COUNT}0000', input: 4, output: 5}]}}",
+     {"prices": {"*": Price(
+         input_usd=Decimal(1), output_usd=Decimal(2), cache_write_1h_usd=Decimal(3),
+         tiers=(
+             PriceTier(above_input_tokens=200_000, price=Price(
+                 input_usd=Decimal(2), output_usd=Decimal(3), cached_input_usd=Decimal("0.5"))),
+             PriceTier(above_input_tokens=600_000, price=Price(
+                 input_usd=Decimal(4), output_usd=Decimal(5))),
+         ))}}),
     ("undeclared_group", "{group: spare}", {"group": Group(name="spare")}),
     ("model_with_brackets", "{models: 'm[1m]'}", {"models": ("m[1m]",)}),
 ]  # fmt: skip

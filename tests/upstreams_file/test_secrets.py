@@ -52,6 +52,9 @@ weight: @
 order: @
 limits: @
 limits: {requests_per_minute: @}
+breaker: @
+breaker: {failures: @}
+breaker: {@: 1}
 price: @
 price: {input: @}
 price: {input: @, output: 1}
