@@ -13,6 +13,7 @@ from flask_cors import CORS
 from one_api import settings as settings_module
 from one_api._version import __version__
 from one_api.alerting import Alerting, Watched
+from one_api.bindings import Bindings
 from one_api.caching import Caching
 from one_api.counters import Counters
 from one_api.counters.memory import MemoryCounters
@@ -161,9 +162,9 @@ def create_app(
         settings, telemetry.transport(upstream), notify=alerting.note_notice
     )
     keys = _key_ring(settings, registry.upstreams)
-    monitoring = Monitoring(settings)
+    monitoring = Monitoring(settings, alerting.desk)
     listeners = [alerting.note_routing, monitoring.note_routing]
-    router = Router(observe=functools.partial(_tell_all, listeners))
+    router = Router(settings.router_options, observe=functools.partial(_tell_all, listeners))
     failover = Failover(registry, router, max_attempts=settings.max_attempts)
     drain = Drain(settings.drain_timeout_s)
     book = _account_book(settings)
@@ -192,7 +193,7 @@ def create_app(
     app.register_blueprint(health_blueprint(registry, drain, standing, version=__version__))
     usage = usage_blueprint(stores, book.limits.per_key)
     app.register_blueprint(usage, url_prefix=settings.api_prefix)
-    for blueprint in _doors(settings, gateway, failover, counter, app.uploads):
+    for blueprint in _doors(settings, gateway, failover, counter, app.uploads, book):
         app.register_blueprint(blueprint)
     return app
 
@@ -290,11 +291,13 @@ def _doors(
     failover: Failover,
     counter: TokenCounter,
     uploads: UploadPolicy,
+    book: AccountBook,
 ) -> Iterator[Blueprint]:
     """The formats in which clients are served; the last takes what no other does."""
     open_after_s = settings.stream_open_after_s
     registry = failover.registry
-    forwarder = Forwarder(failover)
+    shared = None if settings.redis_url is None else book.counters
+    forwarder = Forwarder(failover, Bindings(shared=shared))
     responses_options = ResponsesOptions(
         default_model=settings.default_model,
         strict_params=settings.strict_params,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
@@ -16,17 +15,16 @@ from one_api.adapter.http_errors import error_from_reply
 from one_api.adapter.passthrough import RawRequest, SupportsPassthrough
 from one_api.bindings import SNIFFED_BYTES, Bindings, id_in_path
 from one_api.deployment import Deployment
-from one_api.endings import Charge, Ending, failure_of, is_stream_of
+from one_api.endings import Charge, Ending, failure_of
 from one_api.errors import (
     GatewayError,
     InvalidRequest,
-    UpstreamDisconnected,
     UpstreamError,
-    UpstreamServerError,
     UpstreamTimeout,
 )
 from one_api.failover import Terms
 from one_api.policy.demand import MODEL_NOT_PRICED, Demand
+from one_api.relay.beginning import begun
 
 if TYPE_CHECKING:
     from one_api.adapter.http import WireReply, WireRequest
@@ -44,10 +42,6 @@ SHOWN_HEADERS = (
     "retry-after-ms",
     "x-should-retry",
 )
-#: How streams begin that tell an error and nothing else, in Anthropic's and OpenAI's formats.
-_ERROR_FIRST = re.compile(rb'(?:event: *error\b|data: *\{ *"(?:error"|type": *"error"))')
-#: Where providers keep what a client names again later, by an id in the reply.
-_BINDING_PATHS = ("/responses", "/conversations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +110,10 @@ class Forwarder:
 
         async def ask(attempt: Attempt) -> ForwardedReply:
             raw = request.for_model(attempt.deployment.upstream_model or None)
-            has_other = (bool(attempt.others) or is_translatable) and (
-                self._failover.attempts_left(context) > 1
+            has_other = (
+                request.is_replayable
+                and (bool(attempt.others) or is_translatable)
+                and self._failover.attempts_left(context) > 1
             )
             return await self._ask(raw, attempt, has_other=has_other)
 
@@ -143,7 +139,7 @@ class Forwarder:
     async def _deployments(
         self, request: ClientRequest, context: RequestContext, adapter: str | None
     ) -> Sequence[Deployment]:
-        bound = self._bindings.recall(request.bound_to or id_in_path(request.outline.path))
+        bound = await self._keeper(request.bound_to or id_in_path(request.outline.path))
         if bound is not None:
             self._failover.require_allowed(request.model or bound.model, context)
             return (bound,)
@@ -152,6 +148,24 @@ class Forwarder:
             self._failover.require_allowed("", context)
             return (deployment,)
         return await self._failover.deployments(request.model, context)
+
+    async def _keeper(self, stored_id: str | None) -> Deployment | None:
+        """The deployment that keeps what goes by this id, if that is known and still there."""
+        known = self._bindings.recall(stored_id)
+        if known is not None:
+            return known
+        place = await self._bindings.ask_others(stored_id)
+        if place is None:
+            return None
+        try:
+            self._registry.adapter(place.adapter)
+            if not place.model:
+                return _of_adapter(place.adapter)
+            found = await self._registry.deployments_for(place.model)
+        except GatewayError:
+            return None  # The file of upstreams has changed since.
+        same = (place.adapter, place.upstream_model)
+        return next((one for one in found if (one.adapter, one.upstream_model) == same), None)
 
     def _able(self, deployments: Sequence[Deployment], outline: RawRequest) -> Sequence[Deployment]:
         """Those of `deployments` that have the endpoint.
@@ -194,17 +208,23 @@ class Forwarder:
         async with AsyncExitStack() as stack:
             adapter = stack.enter_context(self._registry.lease(deployment))
             try:
-                async with asyncio.timeout(_patience_s(attempt)):
+                async with asyncio.timeout(_patience_s(attempt)) as patience:
                     reply = await stack.enter_async_context(send_for(adapter, wire, call))
+                    await _require_answer(reply, has_other=has_other)
+                    source = await stack.enter_async_context(aclosing(reply.chunks()))
+                    is_late = _over_at(patience.when())
+                    if not has_other:
+                        # Slow as it is, it is the last one, and it lives.
+                        patience.reschedule(None)
+                    first = await begun(
+                        request.path, reply, source, has_other=has_other, is_late=is_late
+                    )
             except TimeoutError as exc:
                 raise UpstreamTimeout("The provider did not begin to answer in time.") from exc
             except UpstreamError as exc:
                 if body is not None and body.error is not None:
                     raise body.error from exc
                 raise
-            await _require_answer(reply, has_other=has_other)
-            source = await stack.enter_async_context(aclosing(reply.chunks()))
-            first = await _first_of(source, attempt) if has_other and is_stream_of(reply) else b""
             chunks = self._pieces(stack.pop_all(), source, first, reply, attempt, _charge(request))
             # Begun here: closing a generator that never ran would keep the connection open.
             await anext(chunks)
@@ -227,14 +247,19 @@ class Forwarder:
         """The body of a reply, whose connection it gives back: `first`, then `source`."""
         ending = Ending(reply, attempt, charge)
         head: bytes | None = b""
+        stored_id: str | None = None
         try:
             async with stack:
                 yield b""
                 async for data in _all(first, source):
                     ending.note(data)
                     if head is not None:
-                        head = self._sniffed(head + data, attempt.deployment)
+                        head, stored_id = self._sniffed(head + data, attempt.deployment)
                     yield data
+                    if stored_id is not None:
+                        # Before the end: the client may go on from it anywhere then.
+                        await self._bindings.share(stored_id)
+                        stored_id = None
             ending.is_complete = True
         except UpstreamError as exc:
             # Raised on: the head is out, and only the end of the connection tells of it.
@@ -243,11 +268,14 @@ class Forwarder:
         finally:
             ending.tell()
 
-    def _sniffed(self, head: bytes, deployment: Deployment) -> bytes | None:
-        """The beginning of a reply, until its id was found or cannot be expected any more."""
-        if self._bindings.learn(head, deployment) or len(head) >= SNIFFED_BYTES:
-            return None
-        return head
+    def _sniffed(self, head: bytes, deployment: Deployment) -> tuple[bytes | None, str | None]:
+        """What to look at with the next piece, None for nothing more; and the reply's id, if found.
+
+        `head` is its beginning.
+        """
+        stored_id = self._bindings.learn(head, deployment)
+        is_over = stored_id is not None or len(head) >= SNIFFED_BYTES
+        return None if is_over else head, stored_id
 
 
 async def _all(first: bytes, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -255,23 +283,6 @@ async def _all(first: bytes, source: AsyncGenerator[bytes, None]) -> AsyncGenera
         yield first
     async for data in source:
         yield data
-
-
-async def _first_of(source: AsyncGenerator[bytes, None], attempt: Attempt) -> bytes:
-    """The beginning of a stream that another deployment could still give instead.
-
-    Raises: UpstreamError where it does not begin, or begins with an error.
-    """
-    try:
-        async with asyncio.timeout(_patience_s(attempt)):
-            first = await anext(source, b"")
-    except TimeoutError as exc:
-        raise UpstreamTimeout("The provider did not begin to answer in time.") from exc
-    if not first:
-        raise UpstreamDisconnected("The provider's reply ended before it began.")
-    if _ERROR_FIRST.match(first):
-        raise UpstreamServerError("The provider's stream began with an error.")
-    return first
 
 
 def _of_adapter(adapter: str | None) -> Deployment:
@@ -290,8 +301,14 @@ def _of_adapter(adapter: str | None) -> Deployment:
 
 
 def _patience_s(attempt: Attempt) -> float | None:
-    """How long the head of the reply may take, in seconds: that of a stream comes at its start."""
+    """How long a stream may take to begin, in seconds; of the last one, its head."""
     return attempt.timeouts.first_content_s if attempt.is_stream else None
+
+
+def _over_at(at_s: float | None) -> Callable[[], bool]:
+    """Whether it is `at_s` by now, in the event loop's time; None never comes."""
+    time = asyncio.get_running_loop().time
+    return lambda: at_s is not None and time() >= at_s
 
 
 async def _require_answer(reply: WireReply, *, has_other: bool) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from typing_extensions import override
 
-from one_api.bindings import SNIFFED_BYTES, Bindings, id_in_path
+from one_api.bindings import SHARED_S, SNIFFED_BYTES, Bindings, Place, id_in_path
+from one_api.counters.memory import MemoryCounters
 from one_api.deployment import Deployment
+from one_api.errors import StorageUnavailable
 
 A = Deployment(model="m", adapter="a", upstream_model="x")
 B = Deployment(model="m", adapter="b", upstream_model="x")
@@ -25,7 +28,7 @@ B = Deployment(model="m", adapter="b", upstream_model="x")
 )
 def test_the_id_at_the_beginning_of_a_reply_is_learnt(data: bytes, id_: str) -> None:
     bindings = Bindings()
-    assert bindings.learn(data, A)
+    assert id_ == bindings.learn(data, A)
     assert A is bindings.recall(id_)
 
 
@@ -95,3 +98,87 @@ def test_an_id_that_is_told_again_is_not_old() -> None:
 )
 def test_paths_name_what_is_stored(path: str, id_: str | None) -> None:
     assert id_ == id_in_path(path)
+
+
+class TestShared:
+    """What one process has learnt, told to another one."""
+
+    async def test_others_know_what_was_told(self) -> None:
+        store = MemoryCounters()
+        here, there = Bindings(shared=store), Bindings(shared=store)
+        learnt = here.learn(b'{"id":"resp_1"}', A)
+        assert learnt is not None
+
+        assert await there.ask_others("resp_1") is None
+        await here.share(learnt)
+
+        assert Place("m", "a", "x") == await there.ask_others("resp_1")
+        assert there.recall("resp_1") is None
+
+    async def test_nothing_is_told_of_what_was_not_learnt(self) -> None:
+        store = MemoryCounters()
+        await Bindings(shared=store).share("resp_1")
+        assert await Bindings(shared=store).ask_others("resp_1") is None
+
+    async def test_it_is_forgotten_in_time(self) -> None:
+        now_s = [0.0]
+        store = MemoryCounters(clock=lambda: now_s[0])
+        bindings = Bindings(shared=store)
+        bindings.learn(b'{"id":"resp_1"}', A)
+        await bindings.share("resp_1")
+
+        now_s[0] = SHARED_S - 1
+        assert await bindings.ask_others("resp_1") is not None
+        now_s[0] = SHARED_S + 1
+        assert await bindings.ask_others("resp_1") is None
+
+    @pytest.mark.parametrize(
+        "id_", [None, "", "resp_", "resp_a b", "file_1", "resp_1\n", "x" * 999]
+    )
+    async def test_only_ids_are_asked_for(self, id_: str | None) -> None:
+        store = Gone()
+        assert await Bindings(shared=store).ask_others(id_) is None
+        assert 0 == store.asked
+
+    @pytest.mark.parametrize(
+        "told",
+        [b"", b"[", b"{}", b"null", b'"abc"', b'["m","a"]', b'["m",["a"],"x"]', b'["m","a","x",1]'],
+    )
+    async def test_what_is_told_otherwise_is_unknown(self, told: bytes) -> None:
+        store = MemoryCounters()
+        await store.put("bound:resp_1", told, 60)
+        assert await Bindings(shared=store).ask_others("resp_1") is None
+
+    async def test_without_the_store_each_knows_what_it_has_seen(self) -> None:
+        store = Gone()
+        bindings = Bindings(shared=store)
+        bindings.learn(b'{"id":"resp_1"}', A)
+        await bindings.share("resp_1")
+
+        assert A is bindings.recall("resp_1")
+        assert await bindings.ask_others("resp_2") is None
+        assert 2 == store.asked
+
+    async def test_nobody_is_asked_where_nothing_is_shared(self) -> None:
+        bindings = Bindings()
+        bindings.learn(b'{"id":"resp_1"}', A)
+        await bindings.share("resp_1")
+        assert await bindings.ask_others("resp_1") is None
+
+
+class Gone(MemoryCounters):
+    """A store that does not answer, and how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    @override
+    async def get(self, key: str) -> bytes | None:
+        self.asked += 1
+        raise StorageUnavailable("gone")
+
+    @override
+    async def put(self, key: str, value: bytes, ttl_s: float) -> bool:
+        self.asked += 1
+        raise StorageUnavailable("gone")
