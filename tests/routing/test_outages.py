@@ -9,7 +9,7 @@ import pytest
 
 from one_api.deployment import Deployment
 from one_api.errors import GatewayError, UpstreamOverloaded, UpstreamServerError
-from tests.routing.worlds import World, deployment, seeded
+from tests.routing.worlds import World, deployment, grouped, seeded
 
 FIRST, SECOND = deployment("a"), deployment("b")
 
@@ -108,3 +108,38 @@ def test_all_are_back_soon_after_the_outage() -> None:
     assert 3_010 == outage.answered - before
     assert "closed" == world.router.states([FIRST])[0].breaker
     assert "ab" == world.listed([FIRST, SECOND])
+
+
+def test_recovery_is_found_out_at_the_end_of_the_cooldown() -> None:
+    """F31: by the first request after it, which is its answer too."""
+    world = World()
+    is_down = [True]
+    outage = Outage(world, lambda one: UpstreamServerError("x") if is_down[0] else None)
+    outage.run([FIRST, SECOND], seconds=1, per_second=10)
+    is_down[0] = False
+    second = outage.attempts["b"]
+    world.clock.advance(30)
+
+    outage.run([FIRST, SECOND], seconds=1, per_second=10)
+
+    assert "closed" == world.router.states([FIRST])[0].breaker
+    assert second == outage.attempts["b"]
+
+
+def test_one_that_got_twenty_times_slower_is_hardly_asked() -> None:
+    """F32: it answers, so that no breaker opens; its weight goes down all the same."""
+    world = World()
+    slow, quick = grouped("ab", strategy="lowest_latency")
+    asked: Counter[str] = Counter()
+    for number in range(240):
+        (first, *_) = world.router.plan([slow, quick]).deployments
+        trial = world.begin(first)
+        is_slow = first is slow and number >= 40
+        world.clock.advance(10.0 if is_slow else 0.5)
+        trial.note_first_content()
+        trial.succeed()
+        if number >= 40:
+            asked[first.adapter] += 1
+
+    assert 0 < asked["a"] <= 0.05 * asked.total()
+    assert ["closed", "closed"] == [one.breaker for one in world.router.states([slow, quick])]
