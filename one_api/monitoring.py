@@ -15,6 +15,7 @@ from one_api._version import __version__
 from one_api.catalogue import RegisteredModel, is_pattern
 from one_api.counters.fallback import Resilient
 from one_api.observe import catalogue
+from one_api.observe.alerts import Desk
 from one_api.observe.families import Snapshot
 from one_api.observe.metrics import Metrics
 from one_api.observe.names import Names
@@ -70,8 +71,9 @@ class Monitoring:
     Where the settings let nobody read any, nothing is counted.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, desk: Desk) -> None:
         self._metrics = Metrics(Names())
+        self._desk = desk
         self._is_on = settings.has_metrics
         self._parts: Gauged | None = None
         self._directory = settings.metrics_dir
@@ -157,6 +159,7 @@ class Monitoring:
 
         snapshot = self._metrics.snapshot()
         add_process(snapshot, __version__)
+        self._desk.add_counts(snapshot)
         if self._parts is not None:
             add_readings(snapshot, self._parts.registry.readings())
             self._add_deployments(snapshot, self._parts.router)

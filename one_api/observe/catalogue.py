@@ -190,6 +190,15 @@ STORAGE_DEGRADED = _gauge(
 REDIS_DEGRADED = _gauge(
     "redis_degraded", "Processes whose Redis failed when last asked; none without Redis."
 )
+ALERT_NEWS = _counter(
+    "alert_news",
+    "Troubles and ends of troubles that were noticed, and whether operators were told.",
+    "kind",
+    "outcome",
+)
+ALERTS = _counter(
+    "alerts", "Alerts by channel and what became of them.", "channel", "kind", "outcome"
+)
 WORKERS = _gauge("workers", "Processes of the gateway.")
 DRAINING = _gauge("draining", "Processes that take no new work.")
 BUILD_INFO = Family(

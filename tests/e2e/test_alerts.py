@@ -13,12 +13,13 @@ from click.testing import CliRunner
 
 from one_api.adapter import Notice
 from one_api.app import create_app
-from one_api.cli import main
+from one_api.cli.commands import main
 from one_api.services import GatewayServices
 from one_api.settings import Settings
 from tests.e2e.account_scenes import ADMIN_KEY, KEY_SECRET, PRICED, bearer, counted
-from tests.e2e.failover_scenes import ALONE, PAIR, World, chat, whole, world
+from tests.e2e.failover_scenes import ALONE, PAIR, World, chat, until, whole, world
 from tests.e2e.gateways import run_to_end
+from tests.observe.scenes import Samples, samples_of
 from tests.scripted_upstream import (
     CHAT_PATH,
     ScriptedUpstream,
@@ -32,6 +33,7 @@ from tests.scripted_upstream import (
 
 OK = bytes_reply(200, b"ok", "text/plain")
 BROKEN = openai_error(500, "broken")
+METRICS_TOKEN = "a-token-for-metrics"
 #: How long a message may take to come, in seconds.
 PATIENCE_S = 15.0
 
@@ -96,6 +98,29 @@ async def test_a_provider_that_goes_down_and_comes_back(tmp_path: Path) -> None:
             ("model_down", "m", "over"),
         )
     assert len(set(inbox.told)) == len(inbox.told)
+
+
+async def test_metrics_count_what_was_noticed_and_told(tmp_path: Path) -> None:
+    settings = {"max_attempts": 1, "metrics_token": METRICS_TOKEN}
+    async with watched(tmp_path, ALONE, **settings) as (gateway, inbox):
+        gateway["a"].script(BROKEN, path=CHAT_PATH)
+        assert (await gateway.ask(chat())).status >= 500
+        await inbox.until(("request_failed", "m", "open"))
+        found: Samples = {}
+
+        async def scrape() -> None:
+            given = {"method": "GET", "authorization": f"Bearer {METRICS_TOKEN}"}
+            answer = await gateway.ask(b"", "/metrics", **given)
+            found.update(samples_of(answer.body.decode()))
+
+        def count(name: str, **labels: str) -> float | None:
+            return found.get((name, frozenset({"kind": "request_failed", **labels}.items())))
+
+        sent = {"channel": "webhook", "outcome": "sent"}
+        # It is sent when the channel's answer is read, which the channel does not see.
+        await until(lambda: count("one_api_alerts_total", **sent) == 1, scrape)
+    assert 0 == count("one_api_alerts_total", channel="webhook", outcome="lost")
+    assert 1 == count("one_api_alert_news_total", outcome="told")
 
 
 async def test_one_of_two_that_is_down_is_not_the_model(tmp_path: Path) -> None:

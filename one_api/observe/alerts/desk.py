@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from one_api.observe import catalogue
 from one_api.observe.alerts.board import Alert, SharedBoard
 from one_api.observe.alerts.channels import Channel
 from one_api.observe.alerts.message import Message, compose
-from one_api.observe.alerts.news import Language, News
+from one_api.observe.alerts.news import Language, News, new_tally
 from one_api.observe.alerts.outbox import Outbox, Post
+from one_api.observe.families import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -58,23 +60,30 @@ class Desk:
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._unlooked = 0
-        #: News that nobody could look at, as there were too many.
-        self.dropped = 0
+        #: News by kind: that became alerts, that are none, that were too many to be looked at.
+        self._told, self._suppressed, self._dropped = new_tally(), new_tally(), new_tally()
 
     @property
-    def sent(self) -> int:
-        """Alerts that arrived, once for each channel."""
-        return sum(outbox.sent for outbox in self._outboxes)
+    def dropped(self) -> int:
+        """News that nobody could look at, as there were too many."""
+        return self._dropped.total()
 
-    @property
-    def lost(self) -> int:
-        """Alerts that a channel never got."""
-        return sum(outbox.lost for outbox in self._outboxes)
+    def add_counts(self, snapshot: Snapshot) -> None:
+        """Add to `snapshot` what became of news and, where there is a channel, of alerts."""
+        for outbox in self._outboxes:
+            for outcome, tally in (("sent", outbox.sent), ("lost", outbox.lost)):
+                for kind, count in tally.items():
+                    snapshot.add(catalogue.ALERTS, (outbox.channel.name, kind, outcome), count)
+        if self._outboxes:
+            outcomes = {"told": self._told, "suppressed": self._suppressed}
+            for outcome, tally in {**outcomes, "dropped": self._dropped}.items():
+                for kind, count in tally.items():
+                    snapshot.add(catalogue.ALERT_NEWS, (kind, outcome), count)
 
     def report(self, news: News) -> None:
         """Have `news` told, if they are any; from any thread, before `start` too. Never raises."""
         if len(self._news) >= MAX_NEWS:
-            self.dropped += 1
+            self._dropped[news.kind] += 1
             return
         self._news.append(news)
         loop = self._loop
@@ -103,7 +112,7 @@ class Desk:
         for task in late:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        waiting = sum(outbox.waiting for outbox in self._outboxes)
+        waiting = sum([outbox.abandon() for outbox in self._outboxes])
         if waiting:
             logger.warning("%d alerts were never sent", waiting)
         self._tasks, self._loop = [], None
@@ -139,11 +148,19 @@ class Desk:
         try:
             sift = partial(self._board.sift, news, self._post.clock.now_s())
             alerts = await asyncio.to_thread(sift)
+            self._count(news, alerts)
         except Exception:  # a bug here must not silence everything that comes later
             logger.exception("alerts could not be sorted")
         if alerts or dropped:
             for outbox in self._outboxes:
                 outbox.add(alerts, dropped)
+
+    def _count(self, news: list[News], alerts: list[Alert]) -> None:
+        # The others were held back, and counted, when they came.
+        new = {id(one) for one in news}
+        told = Counter(alert.news.kind for alert in alerts if id(alert.news) in new)
+        self._told.update(alert.news.kind for alert in alerts)
+        self._suppressed.update(Counter(one.kind for one in news) - told)
 
     def _compose(self, alerts: list[Alert], dropped: int) -> Message:
         options = self._options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
@@ -18,6 +18,7 @@ from one_api.errors import GatewayError
 from one_api.observe.alerts.board import Alert
 from one_api.observe.alerts.channels import Answer, Channel, NotSentError
 from one_api.observe.alerts.message import Message
+from one_api.observe.alerts.news import new_tally
 from one_api.redaction import redact
 
 logger = logging.getLogger(__name__)
@@ -100,24 +101,26 @@ class Outbox:
         self._overflow = 0
         self._has_news = asyncio.Event()
         self._stopping = asyncio.Event()
-        #: Alerts that were told, and those that were not and never will be.
-        self.sent = 0
-        self.lost = 0
+        #: By kind, alerts that were told, and those that were not and never will be.
+        self.sent, self.lost = new_tally(), new_tally()
 
     def add(self, alerts: Iterable[Alert], dropped: int = 0) -> None:
         """Have `alerts` sent; `dropped` is how many there were before that nobody kept."""
         for alert in alerts:
             if len(self._pending) >= MAX_PENDING:
                 self._overflow += 1
+                self.lost[alert.news.kind] += 1
             else:
                 self._pending.append(alert)
         self._overflow += dropped
         self._has_news.set()
 
-    @property
-    def waiting(self) -> int:
-        """Alerts that are still to be sent."""
-        return len(self._pending)
+    def abandon(self) -> int:
+        """Keep nothing; how many alerts were still to be sent."""
+        waiting = len(self._pending)
+        self._count(self.lost, self._pending)
+        self._pending.clear()
+        return waiting
 
     def stop(self) -> None:
         """Send what is left at once, with one attempt, and end."""
@@ -143,17 +146,20 @@ class Outbox:
         try:
             await self._send(self._compose(alerts, dropped))
         except NotSentError as exc:
-            self.lost += len(alerts)
+            self._count(self.lost, alerts)
             logger.error("%d alerts are not sent to %s: %s", len(alerts), self.channel.name, exc)
         except asyncio.CancelledError:
-            self.lost += len(alerts)
+            self._count(self.lost, alerts)
             logger.warning("%d alerts for %s are not sent any more", len(alerts), self.channel.name)
             raise
         except Exception:  # a bug in one channel must not silence it for ever
-            self.lost += len(alerts)
+            self._count(self.lost, alerts)
             logger.exception("alerts for %s could not be sent", self.channel.name)
         else:
-            self.sent += len(alerts)
+            self._count(self.sent, alerts)
+
+    def _count(self, tally: Counter[str], alerts: Iterable[Alert]) -> None:
+        tally.update(alert.news.kind for alert in alerts)
 
     async def _send(self, message: Message) -> None:
         """Raises: NotSentError, of the last attempt."""

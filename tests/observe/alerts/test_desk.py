@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
+import re
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from random import Random
@@ -15,6 +18,7 @@ import pytest
 from typing_extensions import override
 
 from one_api.adapter.clock import Clock, SystemClock
+from one_api.observe import catalogue
 from one_api.observe.alerts import BoardRules, Desk, DeskOptions, News
 from one_api.observe.alerts.board import SharedBoard
 from one_api.observe.alerts.channels import (
@@ -28,6 +32,7 @@ from one_api.observe.alerts.channels import (
 )
 from one_api.observe.alerts.desk import MAX_NEWS
 from one_api.observe.alerts.outbox import MAX_ATTEMPTS, MAX_PENDING, Pacer, Post
+from one_api.observe.families import Family, Labels, Snapshot, Value
 from one_api.upstream import Upstream
 from tests.scripted_upstream import (
     RecordedRequest,
@@ -98,6 +103,27 @@ def server(stack: contextlib.ExitStack, *replies: Reply) -> ScriptedUpstream:
     return upstream
 
 
+def alerts_of(desk: Desk) -> dict[tuple[str, str], int]:
+    """How many alerts there were by channel and outcome; the kinds are those of the news."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for (channel, _, outcome), count in samples(desk, catalogue.ALERTS).items():
+        assert isinstance(count, int)
+        counts[channel, outcome] += count
+    return dict(+counts)
+
+
+def news_of(desk: Desk) -> dict[Labels, Value]:
+    """How many news there were by kind and outcome."""
+    found = samples(desk, catalogue.ALERT_NEWS)
+    return {labels: count for labels, count in found.items() if count}
+
+
+def samples(desk: Desk, family: Family) -> dict[Labels, Value]:
+    snapshot = Snapshot([family])
+    desk.add_counts(snapshot)
+    return next(found for one, found in snapshot if one == family)
+
+
 def texts(requests: Sequence[RecordedRequest]) -> list[str]:
     return [request.json["text"] for request in requests]
 
@@ -147,6 +173,24 @@ async def test_trouble_is_told_once_and_then_its_end(tmp_path: Path) -> None:
         first, second = texts(slack.requests)
     assert "one_api on gateway-1: 1 problem" == first.split("\n")[0]
     assert ["one_api on gateway-1: 1 over", "🟢 Deployment a/m answers again"] == second.split("\n")
+    assert {("breaker_opened", "told"): 2, ("breaker_opened", "suppressed"): 4} == news_of(desk)
+
+
+async def test_what_may_be_counted_is_there_from_the_beginning(tmp_path: Path) -> None:
+    """Of a counter that begins at 1 Prometheus sees no increase."""
+    async with desk_of(tmp_path, [Slack("http://s.example"), Webhook("http://w.example")]) as desk:
+        told, news = samples(desk, catalogue.ALERTS), samples(desk, catalogue.ALERT_NEWS)
+    assert {0} == {count for samples in (told, news) for count in samples.values()}
+    page = (Path(__file__).parents[3] / "docs/alerts.md").read_text()
+    kinds = set(re.findall(r"^\| `([a-z]+_[a-z_]+)` \|", page, re.M))
+    expected = itertools.product(("slack", "webhook"), kinds, ("sent", "lost"))
+    assert set(expected) == set(told)
+    assert set(itertools.product(kinds, ("told", "suppressed", "dropped"))) == set(news)
+
+
+async def test_nothing_is_counted_without_a_channel(tmp_path: Path) -> None:
+    async with desk_of(tmp_path, []) as desk:
+        assert {} == samples(desk, catalogue.ALERTS) | samples(desk, catalogue.ALERT_NEWS)
 
 
 async def test_what_comes_together_is_one_message(tmp_path: Path) -> None:
@@ -176,7 +220,7 @@ async def test_a_channel_that_is_busy_is_asked_again_with_the_same_message(
     assert 1 == len({request.headers["webhook-id"] for request in requests})
     assert 17.0 == clock.waits_s[0]
     assert 0.5 <= clock.waits_s[1] / 2 <= 1.0
-    assert (1, 0) == (desk.sent, desk.lost)
+    assert {("webhook", "sent"): 1} == alerts_of(desk)
 
 
 async def test_an_answer_that_is_final_is_logged_and_hides_no_other_message(
@@ -190,7 +234,7 @@ async def test_an_answer_that_is_final_is_logged_and_hides_no_other_message(
             await slack.until_requests(1)
             desk.report(UP)
             await slack.until_requests(2)
-    assert (1, 1) == (desk.sent, desk.lost)
+    assert {("slack", "sent"): 1, ("slack", "lost"): 1} == alerts_of(desk)
     assert "not sent to slack: HTTP 403: no_service for [redacted]" in caplog.text
 
 
@@ -203,7 +247,7 @@ async def test_a_channel_that_is_gone_is_given_up_some_time(
             desk.report(DOWN)
             async with asyncio.timeout(10):
                 await clock.has_waited_enough.wait()
-    assert (0, 1) == (desk.sent, desk.lost)
+    assert {("slack", "lost"): 1} == alerts_of(desk)
     assert MAX_ATTEMPTS - 1 == len(clock.waits_s)
     assert max(clock.waits_s) <= 60.0
     assert "The channel cannot be reached" in caplog.text
@@ -220,7 +264,7 @@ async def test_no_more_messages_than_allowed_and_nothing_is_lost(tmp_path: Path)
             # Leaving sends at once what had to wait.
         assert 2 == len(slack.requests)
         assert texts(slack.requests)[1].endswith("... and 10 more")
-    assert 31 == desk.sent
+    assert {("slack", "sent"): 31} == alerts_of(desk)
 
 
 async def test_a_channel_that_hangs_holds_up_nobody(
@@ -241,7 +285,7 @@ async def test_a_channel_that_hangs_holds_up_nobody(
             await slack.until_requests(2)
         (request,) = hanging.requests
         await request.until_closed()
-    assert (2, 1) == (desk.sent, desk.lost)
+    assert {("slack", "sent"): 2, ("webhook", "lost"): 2} == alerts_of(desk)
     assert "1 alerts for webhook are not sent any more" in caplog.text
     assert "1 alerts were never sent" in caplog.text
 
@@ -256,7 +300,9 @@ async def test_too_many_news_are_counted_not_kept(tmp_path: Path) -> None:
             await slack.until_requests(1)
         more = MAX_NEWS - 20 + 50
         assert texts(slack.requests)[0].endswith(f"... and {more} more")
-    assert MAX_PENDING == desk.sent
+    told = {("slack", "sent"): MAX_PENDING, ("slack", "lost"): MAX_NEWS - MAX_PENDING}
+    assert told == alerts_of(desk)
+    assert {("model_down", "told"): MAX_NEWS, ("model_down", "dropped"): 50} == news_of(desk)
 
 
 async def test_news_may_come_from_any_thread_and_before_the_start(tmp_path: Path) -> None:
