@@ -32,6 +32,7 @@ from one_api_gemini.errors import error_from_body
 from one_api_gemini.from_wire import GenerateContentParser, Reading
 from one_api_gemini.listing import OWNER, PAGE_SIZE, info_from_wire, is_model, models_of
 from one_api_gemini.names import names_from_wire
+from one_api_gemini.service_tiers import served_tier
 from one_api_gemini.settings import DEFAULT_BASE_URL, GeminiSettings
 from one_api_gemini.to_wire import count_to_wire, local_stops, request_to_wire
 from one_api_gemini.usage import count_from_wire
@@ -52,6 +53,11 @@ _HONOURED: Final = frozenset(
         "tool_choice",
         "tools",
     }
+)
+
+#: What is counted to see whether anybody counts.
+_SMALLEST: Final = ChatCompletionRequest.model_validate(
+    {"model": "any", "messages": [{"role": "user", "content": "Hi"}]}
 )
 
 
@@ -102,6 +108,7 @@ class GeminiAdapter(HTTPModelAdapter):
                 is_stream=request.wants_stream,
                 names=names_from_wire(request),
                 local_stops=local_stops(request),
+                service_tier=served_tier(headers),
             )
         )
 
@@ -173,6 +180,18 @@ class GeminiAdapter(HTTPModelAdapter):
             raise UpstreamInvalidResponse("The provider's description of a model has no 'name'.")
         self._known.take_listing(model)
         return info_from_wire(model)
+
+    async def probe(self, model_id: str, timeout_s: float) -> None:
+        """Return where Google still has the model for our key; billed is neither way of asking.
+
+        An endpoint that cannot list its models is asked to count, and one that cannot count either
+        is alive for saying so.
+        Raises: GatewayError.
+        """
+        if self.settings.model_names:
+            await self.count_tokens(_SMALLEST, Call(model=model_id))
+        else:
+            await self.get_model_info(model_id)
 
     async def _answer(self, wire: WireRequest, call: Call, limit: int) -> bytes:
         """The body of a reply of status 200 and at most `limit` bytes."""

@@ -68,7 +68,7 @@ class GeminiProfile(ConformanceProfile):
         wanted = request.path.partition("?")[0].rpartition("/models/")[2]
         if "/models/" not in request.path:
             return json_reply({"models": models})
-        if wanted not in ids:
+        if wanted not in {*ids, self.model}:
             return self.error(404, f"models/{wanted} is not found for API version v1beta.")
         return json_reply(_model(wanted))
 

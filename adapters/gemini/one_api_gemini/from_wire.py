@@ -45,18 +45,20 @@ class Reading:
     """What the request says about how its reply is to be read.
 
     `names` are the client's tool names by wire name, where they differ. `local_stops` are the stop
-    sequences that Google was not told.
+    sequences that Google was not told. `service_tier` is what the reply's headers say of it.
     """
 
     is_stream: bool
     names: Mapping[str, str] = field(default_factory=dict)
     local_stops: tuple[str, ...] = ()
+    service_tier: str | None = None
 
 
 class GenerateContentParser(ReplyParser):
     """Parses one reply to generateContent or streamGenerateContent."""
 
     def __init__(self, reading: Reading) -> None:
+        self._service_tier = reading.service_tier
         self._decoder = SSEDecoder() if reading.is_stream else None
         self._body = bytearray()
         self._answer = _Answer(reading)
@@ -112,7 +114,9 @@ class GenerateContentParser(ReplyParser):
             self._has_started = True
             reply_id = reply.get("responseId")
             is_told = isinstance(reply_id, str) and bool(reply_id)
-            yield Start(id=f"chatcmpl-{reply_id}" if is_told else None)
+            yield Start(
+                id=f"chatcmpl-{reply_id}" if is_told else None, service_tier=self._service_tier
+            )
         self._usage = usage_from_wire(reply.get("usageMetadata")) or self._usage
         blocked = _object(reply, "promptFeedback").get("blockReason")
         if isinstance(blocked, str):

@@ -16,13 +16,12 @@ from one_api.adapter import Call, ChatCompletionRequest, InvalidRequest, JsonObj
 from one_api_gemini.capabilities import ModelCapabilities, model_name
 from one_api_gemini.conversation import conversation_to_wire
 from one_api_gemini.losses import drop
+from one_api_gemini.service_tiers import TIERS
 from one_api_gemini.thinking import thinking_to_wire
 from one_api_gemini.tools import schema_to_wire, tools_to_wire
 
 #: The most stop sequences of one request; more are enforced here.
 MAX_STOPS: Final = 5
-
-_TIERS: Final[Mapping[str, str]] = {"default": "standard", "flex": "flex", "priority": "priority"}
 
 
 def request_to_wire(
@@ -125,7 +124,7 @@ def _add_service_tier(body: JsonObject, request: ChatCompletionRequest, call: Ca
     tier = request.service_tier
     if tier is None or tier == "auto":
         return
-    if tier in _TIERS:
-        body["serviceTier"] = _TIERS[tier]
+    if tier in TIERS:
+        body["serviceTier"] = TIERS[tier]
     else:
         drop(call, "service_tier", f"The service tier '{tier}' is not supported with this model.")

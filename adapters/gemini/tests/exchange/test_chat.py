@@ -18,7 +18,9 @@ from tests.scripted_upstream import (
     Reply,
     Reset,
     ScriptedUpstream,
+    json_reply,
     split,
+    sse_frame,
     sse_reply,
 )
 
@@ -89,6 +91,29 @@ async def test_a_stream_is_answered(adapter: GeminiAdapter, google: ScriptedUpst
     assert "stop" == told_chunks[-1]["choices"][0]["finish_reason"]
     (request,) = posts(google)
     assert "alt=sse" == request.query
+
+
+TIERS = {"standard": "default", "flex": "flex", "PRIORITY": "priority", "dedicated": None}
+
+
+@pytest.mark.parametrize(("theirs", "ours"), TIERS.items(), ids=TIERS)
+async def test_the_tier_that_it_was_served_in_is_told(
+    adapter: GeminiAdapter, google: ScriptedUpstream, theirs: str, ours: str | None
+) -> None:
+    """Google serves a request for a better one in the standard tier where that is full."""
+    list_models(google)
+    body = orjson.loads((REPLIES / "thought_text.json").read_bytes())
+    headers = {"X-Gemini-Service-Tier": theirs}
+    google.script(json_reply(200, body, headers), path=f"{MODELS}/{MODEL}:generateContent")
+    google.script(
+        sse_reply([sse_frame(body)], headers), path=f"{MODELS}/{MODEL}:streamGenerateContent"
+    )
+
+    whole = await completion(adapter, service_tier="priority")
+    told_chunks = await chunks(adapter, service_tier="priority")
+
+    assert ours == whole.get("service_tier") == told_chunks[0].get("service_tier")
+    assert ["priority", "priority"] == [one.json["serviceTier"] for one in posts(google)]
 
 
 @pytest.mark.parametrize("case", ["parallel_calls", "call_after_thought"])
