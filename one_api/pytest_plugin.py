@@ -27,6 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write what was found to DIR, as NAME.json and NAME.md",
     )
     group.addoption(
+        "--one-api-record",
+        action="store_true",
+        help="write what was found into the adapter's package, for `one-api adapters` to show",
+    )
+    group.addoption(
         "--one-api-set",
         action="append",
         default=[],

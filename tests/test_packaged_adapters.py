@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import sysconfig
@@ -70,6 +71,14 @@ def test_the_sources_are_out_of_sight(python: Path) -> None:
     assert all("site-packages" in line for line in found.stdout.splitlines())
     assert str(ROOT) not in found.stdout
     assert "ModuleNotFoundError" in run(python, "-c", "import one_api_claude").stderr
+
+
+def test_their_wheels_have_the_record_of_it(python: Path) -> None:
+    listed = run(python, "-m", "one_api", "adapters", "--no-probe", "--json")
+
+    rows = {row["name"]: row for row in map(json.loads, listed.stdout.splitlines())}
+    for name in ("gemini", "ollama"):
+        assert [] == rows[name]["conformance"]["doubts"]
 
 
 def test_their_wheels_keep_the_contract_beside_the_cores_wheel(python: Path) -> None:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from one_api.discovery import AdapterEntry
 from one_api.schemas import JsonObject
-
-#: Where the package keeps it, as `pytest --one-api-report` writes it: `<adapter>.json`.
-DIRECTORY: Final = "conformance_report"
 
 
 class _Law(BaseModel):
@@ -65,29 +60,27 @@ class ConformanceRecord(BaseModel):
 
 def record_of(entry: AdapterEntry) -> ConformanceRecord | None:
     """The record in the package of `entry`, which is not imported; None without a sound one."""
-    directory = _package_directory(entry)
-    if directory is None:
+    path = _record_path(entry)
+    if path is None:
         return None
     try:
-        text = (directory / DIRECTORY / f"{entry.name}.json").read_bytes()
-        return ConformanceRecord.model_validate_json(text)
+        return ConformanceRecord.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
 
 
+# The suite is imported when there is a record to look for: a server has no use for its modules.
+
+
 def _suite_version() -> str:
-    """The version of the suite that is installed here; a server has no use for all its modules."""
     version: str = import_module("one_api.adapter.testing").SUITE_VERSION
     return version
 
 
-def _package_directory(entry: AdapterEntry) -> Path | None:
+def _record_path(entry: AdapterEntry) -> Path | None:
     if entry.entry_point is None:
         return None
-    try:
-        # Of a top-level name nothing is imported to find it.
-        spec = find_spec(entry.entry_point.module.partition(".")[0])
-    except (ImportError, ValueError):
-        return None
-    places = spec.submodule_search_locations if spec is not None else None
-    return Path(next(iter(places))) if places else None
+    path: Path | None = import_module("one_api.adapter.testing.record").record_path(
+        entry.entry_point
+    )
+    return path

@@ -44,6 +44,7 @@ ACME = """
 """
 SECRET = "a-secret-of-acme"
 ON = {"ACME_KEY": SECRET}
+OURS = ("claude", "echo", "gemini", "llamacpp", "ollama", "openai")
 
 
 class InstallAcme(Protocol):
@@ -214,6 +215,16 @@ class TestRecord:
         result = run_here("adapters", "--no-probe", ONE_API_ADAPTERS="echo")
 
         assert ["disabled", "0 ms", f"{SUITE_VERSION}: 9/9"] == row_of(result.output, "acme")[3:6]
+
+    def test_our_own_packages_ship_theirs(self, run_here: RunHere) -> None:
+        printed = run_here("adapters", "--no-probe").output
+
+        told = {name: row_of(printed, name)[5] for name in OURS}
+        assert [] == [
+            name
+            for name, badge in told.items()
+            if not re.fullmatch(rf"{re.escape(SUITE_VERSION)}: (\d+)/\1", badge)
+        ]
 
     def test_json_has_it_in_parts(self, run_here: RunHere, acme: InstallAcme) -> None:
         acme(record=record(kept=8, of="one-api-acme 0.9", broken=["start-first"]))

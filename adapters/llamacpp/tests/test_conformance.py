@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from one_api.adapter.testing import Subject, run
 from one_api_llamacpp.adapter import LlamaCppAdapter
 
 README = Path(__file__).parents[1] / "README.md"
+#: What `pytest --one-api-adapter=llamacpp --one-api-record` found of this version.
+RECORD = Path(__file__).parents[1] / "one_api_llamacpp/conformance_report/llamacpp.json"
 
 
 @pytest.mark.llamacpp
@@ -31,3 +34,4 @@ async def test_every_law_about_an_adapter_without_a_provider_is_kept(models: Pat
     assert {} == report.faults
     kept = {ruling.law.need for ruling in report.rulings if ruling.outcome == "kept"}
     assert {"nothing", "answers"} <= kept
+    assert report.to_json() == json.loads(RECORD.read_bytes()), "record it anew"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from one_api_openai import PROVIDERS, OpenAIAdapter
 from one_api_openai.conformance import PROFILE, RowProfile
 
 README = Path(__file__).parents[1] / "README.md"
+#: What `pytest --one-api-adapter=openai --one-api-record` found of this version.
+RECORD = Path(__file__).parents[1] / "one_api_openai/conformance_report/openai.json"
 #: Like none of the others: tells usage unasked, and refuses to be asked; needs no key.
 UNLIKE = {"mistral", "vllm"}
 #: About the module, which is the same for all rows.
@@ -27,6 +30,7 @@ async def test_every_law_of_the_contract_is_kept() -> None:
     assert {} == report.faults
     kept = {ruling.law.need for ruling in report.rulings if ruling.outcome == "kept"}
     assert {"conversion", "reasoning", "credential", "passthrough", "completions"} <= kept
+    assert report.to_json() == json.loads(RECORD.read_bytes()), "record it anew"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ options are those of `one_api.pytest_plugin`, which imports this module when it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,13 @@ from one_api.adapter.testing.bench import Subject
 from one_api.adapter.testing.law import Law
 from one_api.adapter.testing.laws import LAWS
 from one_api.adapter.testing.report import Outcome, Report, Ruling
-from one_api.adapter.testing.suite import applicable, distribution_of, find_subject, try_law
+from one_api.adapter.testing.suite import (
+    applicable,
+    distribution_of,
+    find_subject,
+    record_path_of,
+    try_law,
+)
 from one_api.adapter.testing.verdict import LawBroken
 
 _PROPERTY: Final = "one_api_law"
@@ -53,8 +59,11 @@ class LawItem(pytest.Item):
 class Conformance:
     """What a run of pytest with `--one-api-adapter` does instead of collecting files."""
 
-    def __init__(self, subjects: list[Subject], directory: Path | None) -> None:
+    def __init__(
+        self, subjects: list[Subject], directory: Path | None, records: Mapping[str, Path]
+    ) -> None:
         self._directory = directory
+        self._records = records
         self._subjects = subjects
         self._laws = {each.name: asyncio.run(applicable(each)) for each in subjects}
         self._outcomes: dict[tuple[str, str], Ruling] = {}
@@ -101,22 +110,26 @@ class Conformance:
             rulings = [self._ruling(subject.name, law) for law in LAWS]
             yield Report(
                 adapter=subject.name,
-                distribution=distribution_of(subject.name),
+                distribution=distribution_of(subject),
                 rulings=tuple(rulings),
             )
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self, config: pytest.Config) -> None:
-        """Writes the reports, and the badge as the last line."""
+        """Writes the reports and records, and the badge as the last line."""
         if hasattr(config, "workerinput") or config.option.collectonly:
             return
         terminal = config.pluginmanager.get_plugin("terminalreporter")
         for report in self.reports():
             if self._directory is not None:
                 report.write(self._directory)
+            record = self._records.get(report.adapter)
+            if record is not None:
+                report.write_record(record)
             if terminal is not None:
                 is_kept = report.kept == report.total
-                line = f"{report.adapter}: {report.badge}"
+                told = f", recorded in {record}" if record is not None else ""
+                line = f"{report.adapter}: {report.badge}{told}"
                 terminal.write_line(line, green=is_kept, red=not is_kept)
 
     def _ruling(self, name: str, law: Law) -> Ruling:
@@ -142,5 +155,13 @@ def take_over(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--one-api-adapter: {exc.args[0]}") from exc
     except Exception as exc:  # whatever importing an adapter raises, the author is to be told
         raise pytest.UsageError(f"the adapter cannot be imported: {exc!r}") from exc
-    plugin = Conformance(subjects, config.getoption("--one-api-report"))
+    records = _records(subjects) if config.getoption("--one-api-record") else {}
+    plugin = Conformance(subjects, config.getoption("--one-api-report"), records)
     config.pluginmanager.register(plugin, "one-api-conformance")
+
+
+def _records(subjects: list[Subject]) -> dict[str, Path]:
+    try:
+        return {subject.name: record_path_of(subject.name) for subject in subjects}
+    except LookupError as exc:
+        raise pytest.UsageError(f"--one-api-record: {exc.args[0]}") from exc

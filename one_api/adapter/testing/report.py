@@ -98,9 +98,14 @@ class Report:
 
         Raises: OSError.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        (directory / f"{self.adapter}.json").write_bytes(
-            orjson.dumps(self.to_json(), option=options)
-        )
+        self.write_record(directory / f"{self.adapter}.json")
         (directory / f"{self.adapter}.md").write_text(self.to_markdown(), encoding="utf-8")
+
+    def write_record(self, path: Path) -> None:
+        """Write the JSON to `path`, whose directory is made if need be.
+
+        Raises: OSError.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        path.write_bytes(orjson.dumps(self.to_json(), option=options))

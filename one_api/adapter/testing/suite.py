@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Collection, Mapping
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final, cast
 
 from one_api.adapter.base import BaseModelAdapter
@@ -21,6 +22,7 @@ from one_api.adapter.testing.bench import NOWHERE, Subject, idle_context, open_b
 from one_api.adapter.testing.law import Law, Need
 from one_api.adapter.testing.laws import LAWS
 from one_api.adapter.testing.profile import ConformanceProfile
+from one_api.adapter.testing.record import record_path
 from one_api.adapter.testing.report import Report, Ruling
 from one_api.adapter.token_counting import SupportsTokenCounting
 
@@ -47,10 +49,9 @@ def find_subject(name: str, environment: dict[str, str] | None = None) -> Subjec
 
     Raises: LookupError that names those that are installed; what importing the adapter raises.
     """
-    found = entry_points(group=GROUP)
-    entry = next((each for each in found if each.name == name), None)
+    entry = _entry_of(name)
     if entry is None:
-        known = ", ".join(sorted(found.names)) or "none"
+        known = ", ".join(sorted(entry_points(group=GROUP).names)) or "none"
         raise LookupError(f"no adapter '{name}' is installed (installed: {known})")
     adapter: type[BaseModelAdapter] = entry.load()
     return Subject(
@@ -79,11 +80,24 @@ def profile_of(adapter: type[BaseModelAdapter]) -> ConformanceProfile | None:
     return None
 
 
-def distribution_of(name: str) -> str:
-    """Name and version of the package that brings the adapter `name`; empty when unknown."""
-    entry: EntryPoint | None = next(iter(entry_points(group=GROUP, name=name)), None)
-    dist = entry.dist if entry else None
-    return f"{dist.name} {dist.version}" if dist else ""
+def distribution_of(subject: Subject) -> str:
+    """Name and version of the package that brings `subject`; empty where it is not installed."""
+    entry = _entry_of(subject.name)
+    if entry is None or entry.dist is None or entry.load() is not subject.adapter:
+        return ""
+    return f"{entry.dist.name} {entry.dist.version}"
+
+
+def record_path_of(name: str) -> Path:
+    """Where the package that brings the adapter `name` keeps its record.
+
+    Raises: LookupError where no package does.
+    """
+    entry = _entry_of(name)
+    path = record_path(entry) if entry else None
+    if path is None:
+        raise LookupError(f"the adapter '{name}' is in no package that could keep its record")
+    return path
 
 
 async def run(subject: Subject, *, without: Collection[str] = ()) -> Report:
@@ -97,7 +111,9 @@ async def run(subject: Subject, *, without: Collection[str] = ()) -> Report:
             rulings.append(Ruling(law, "unknown"))
         else:
             rulings.append(await try_law(law, subject))
-    return Report(adapter=subject.name, distribution="", rulings=tuple(rulings))
+    return Report(
+        adapter=subject.name, distribution=distribution_of(subject), rulings=tuple(rulings)
+    )
 
 
 async def try_law(law: Law, subject: Subject) -> Ruling:
@@ -141,6 +157,10 @@ def _abilities(subject: Subject, profile: ConformanceProfile) -> set[Need]:
         if not cast("SupportsCompletions", adapter).completes(profile.model):
             shown.remove("completions")
     return shown | {need for need, ability in _SEEN.items() if issubclass(subject.adapter, ability)}
+
+
+def _entry_of(name: str) -> EntryPoint | None:
+    return next(iter(entry_points(group=GROUP, name=name)), None)
 
 
 def _overrides(profile: ConformanceProfile, method: str) -> bool:

@@ -6,7 +6,10 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
+
 from one_api.adapter.testing import LAWS, ConformanceProfile, Subject, run
+from one_api.pytest_plugin import pytest_addoption
 from tests.adapter.testing.plain_adapter import PlainAdapter
 
 PAGE = (Path(__file__).parents[3] / "docs/adapters/conformance.md").read_text()
@@ -17,6 +20,16 @@ def test_the_page_lists_the_laws() -> None:
     rows = re.findall(r"^\| (\d+) \| `([a-z0-9-]+)` \| (.+) \|$", PAGE, re.M)
 
     assert [(str(law.number), law.id, law.title) for law in LAWS] == rows
+
+
+def test_the_page_has_every_option() -> None:
+    parser = pytest.Parser(_ispytest=True)
+    pytest_addoption(parser)
+    (group,) = [group for group in parser._groups if group.name == "one-api"]
+
+    assert [name for option in group.options for name in option.names()] == (
+        re.findall(r"^\| `(--one-api-[a-z]+)[=`]", PAGE, re.M)
+    )
 
 
 def test_the_page_names_every_part_of_a_profile() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from one_api.adapter.testing import LAWS
+from tests.e2e.gateways import clean_environment
 
 
 def ask_pytest(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,9 +54,10 @@ def test_loaded(pytestconfig):
 """
 
 
-def install_mute(directory: Path) -> None:
+def install_mute(directory: Path, module: str = "mute.py") -> None:
     """An adapter that forgets its Start, as installed as pip could make it."""
-    (directory / "mute.py").write_text(MUTE)
+    (directory / module).parent.mkdir(exist_ok=True)
+    (directory / module).write_text(MUTE)
     metadata = directory / "mute-0.1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mute\nVersion: 0.1\n")
@@ -91,6 +93,34 @@ class TestPlugin:
         marks = {law.id: "yes" if law.id in kept else "-" for law in LAWS}
         for law in LAWS:
             assert f"| {law.number} | `{law.id}` | {law.title} | {marks[law.id]} |" in table
+
+    def test_a_record_is_written_where_the_gateway_looks_for_it(self, tmp_path: Path) -> None:
+        install_mute(tmp_path, "mute/__init__.py")
+
+        ran = ask_pytest(tmp_path, "--one-api-adapter=mute", "--one-api-record", "-k", "text-whole")
+
+        badge, _, path = ran.stdout.splitlines()[-1].partition(", recorded in ")
+        assert [Path(path)] == list((tmp_path / "mute/conformance_report").iterdir())
+        listed = subprocess.run(
+            [sys.executable, "-m", "one_api", "adapters", "--no-probe"],
+            cwd=tmp_path,
+            env=clean_environment(tmp_path, {}),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        (row,) = [line for line in listed.stdout.splitlines() if line.startswith("mute ")]
+        assert badge.removeprefix("mute: conformance ") in row
+        assert "(of " not in row
+
+    def test_a_module_alone_has_no_place_for_a_record(self, tmp_path: Path) -> None:
+        install_mute(tmp_path)
+
+        ran = ask_pytest(tmp_path, "--one-api-adapter=mute", "--one-api-record")
+
+        assert 4 == ran.returncode
+        assert "--one-api-record: the adapter 'mute' is in no package" in ran.stderr
 
     def test_laws_that_were_not_tried_do_not_count_as_kept(self, tmp_path: Path) -> None:
         ran = ask_pytest(tmp_path, "--one-api-adapter=openai", "-k", "start-first or text-whole")
