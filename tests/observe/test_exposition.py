@@ -24,6 +24,7 @@ from tests.observe.scenes import A, B, Counted, read
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
 RULES = DEPLOY / "prometheus-rules.yml"
+CASES = DEPLOY / "prometheus-rules-test.yml"
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 #: Names in PromQL: what is no function, label or number.
 NAME = re.compile(r"\b(?:one_api|process)_[a-z0-9_]+\b")
@@ -204,6 +205,34 @@ def promtool(*arguments: str, text: bytes | None = None) -> str:
 def test_promtool_takes_the_rules_and_the_configuration() -> None:
     promtool("check", "rules", str(RULES))
     promtool("check", "config", "--syntax-only", str(DEPLOY / "prometheus.yml"))
+
+
+@needs_promtool
+def test_each_alert_fires_when_it_should_and_no_earlier() -> None:
+    promtool("test", "rules", str(CASES))
+
+
+def test_each_alert_is_tried_firing_and_not() -> None:
+    alerts = {
+        rule["alert"]
+        for group in yaml.safe_load(RULES.read_text())["groups"]
+        for rule in group["rules"]
+    }
+    tried = [
+        (trial["alertname"], "exp_alerts" in trial)
+        for case in yaml.safe_load(CASES.read_text())["tests"]
+        for trial in case["alert_rule_test"]
+    ]
+
+    assert {(alert, fires) for alert in alerts for fires in (True, False)} == set(tried)
+
+
+def test_alerts_are_tried_on_metrics_as_they_are() -> None:
+    for case in yaml.safe_load(CASES.read_text())["tests"]:
+        for series in case["input_series"]:
+            name, _, labels = series["series"].rstrip("}").partition("{")
+            assert name == "up" or name in known_names()
+            assert set() == set(re.findall(r"(\w+)=", labels)) - labels_of(name)
 
 
 @needs_promtool
