@@ -108,6 +108,7 @@ class Exchange:
         """Nothing was sent to the provider: its adapter had refused before."""
         if attempt in self.attempts:
             self.attempts.remove(attempt)
+            self.asked_s = self.attempts[0].began_s if self.attempts else None
 
     def note_answered(self) -> None:
         """The deployment's part is done, or its first content is here."""

@@ -12,7 +12,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -35,7 +34,6 @@ from tests.observe.scenes import Samples, samples_of
 from tests.scripted_upstream import (
     CHAT_PATH,
     HELLO,
-    MESSAGES_PATH,
     MODELS_PATH,
     Gate,
     Hang,
@@ -47,7 +45,6 @@ from tests.scripted_upstream import (
     openai_completion,
     openai_error,
     openai_frames,
-    openai_stream,
     sse_reply,
 )
 
@@ -242,36 +239,6 @@ async def test_the_token_opens_nothing_else(scene: World) -> None:
     for path in ("/v1/models", "/admin/deployments"):
         answer = await scene.ask(b"", path, method="GET", authorization=bearer)
         assert answer.status in (401, 403)
-
-
-ASKED = {
-    "chat": (CHAT_PATH, {}),
-    "stream": (CHAT_PATH, {"stream": True}),
-    "messages": (MESSAGES_PATH, {"max_tokens": 9}),
-    "messages stream": (MESSAGES_PATH, {"max_tokens": 9, "stream": True}),
-    "legacy": ("/v1/completions", {"messages": None, "prompt": "Hello"}),
-    "passed on": ("/v1/rerank", {}),
-    "unknown": (CHAT_PATH, {"model": "unknown"}),
-}
-TIMING = re.compile(r"gateway;dur=(\d+\.\d{3})(?:, upstream;dur=(\d+\.\d{3}))?")
-
-
-@pytest.mark.parametrize(("path", "fields"), ASKED.values(), ids=ASKED)
-@pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
-async def test_each_response_tells_its_time_where_that_is_asked_for(
-    tmp_path: Path, path: str, fields: dict[str, Any], is_on: bool
-) -> None:
-    async with world(tmp_path, PAIR, server_timing=is_on) as scene:
-        scene.script(a=openai_stream() if fields.get("stream") else whole())
-        answer = await scene.ask(chat(**fields), path)
-
-    given = answer.headers.get("server-timing")
-    assert is_on == (given is not None) == ("x-one-api-overhead-ms" in answer.headers)
-    if given is not None:
-        match = TIMING.fullmatch(given)
-        assert match is not None
-        assert match[1] == answer.headers["x-one-api-overhead-ms"]
-        assert (answer.status == 200) == (match[2] is not None)
 
 
 async def eventually(scene: World, holds: Callable[[Scraped], bool]) -> Scraped:

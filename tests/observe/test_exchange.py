@@ -86,13 +86,25 @@ def test_an_observer_that_fails_keeps_nothing_from_the_others(
 def test_a_withdrawn_attempt_was_none() -> None:
     exchange = Exchange(NOBODY)
     refused = exchange.ask(A)
-    exchange.ask(B)
+    sent = exchange.ask(B)
 
     for _ in range(2):
         exchange.withdraw_attempt(refused)
 
     assert [B] == [attempt.deployment for attempt in exchange.attempts]
     assert B == exchange.deployment
+    assert exchange.asked_s == sent.began_s
+
+
+def test_where_all_attempts_were_withdrawn_all_time_is_our_own() -> None:
+    exchange = Exchange(NOBODY)
+    refused = exchange.ask(A)
+    exchange.end_attempt(refused, "unsupported_parameter")
+    exchange.withdraw_attempt(refused)
+    exchange.note_finished()
+
+    assert (exchange.finished_s or 0.0) - exchange.began_s == exchange.overhead_s
+    assert exchange.upstream_s is None
 
 
 def timed(**times: float) -> Exchange:
