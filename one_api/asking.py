@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -86,7 +86,8 @@ class Asking:
         """`events`, gone on with by other deployments where they break."""
         told = read_relayed(events, form, is_stream=True)
         others = list(attempt.others)
-        first = _watched(told, attempt.trial, succeeds=False)
+        secrets = self._registry.adapter(attempt.deployment.adapter).settings.secrets()
+        first = _watched(told, attempt.trial, secrets, succeeds=False)
 
         async def follow(text: str, error: GatewayError) -> AsyncGenerator[Event, None] | None:
             part = self._next_part(request, form, attempt, others, text)
@@ -133,7 +134,8 @@ class Asking:
                 going_on = continued_request(request, text)
                 ask = partial(adapter.generate_completion, going_on, self.call(part))
                 told = read_relayed(self.events(ask, lease, deployment), form, is_stream=True)
-                return _watched(told, trial, at_end=router.retry_budget.end_retry)
+                secrets = adapter.settings.secrets()
+                return _watched(told, trial, secrets, at_end=router.retry_budget.end_retry)
         return None
 
 
@@ -195,11 +197,15 @@ async def _told_count(
 async def _watched(
     events: AsyncGenerator[Event, None],
     trial: Trial,
+    secrets: Sequence[str],
     *,
     succeeds: bool = True,
     at_end: Callable[[], None] | None = None,
 ) -> AsyncGenerator[Event, None]:
-    """`events`, whose end decides `trial`; its success only where nobody else tells of it."""
+    """`events`, whose end decides `trial`; its success only where nobody else tells of it.
+
+    Whoever is told of an error is told none of the deployment's `secrets`.
+    """
     try:
         async with aclosing(events):
             async for event in events:
@@ -207,6 +213,7 @@ async def _watched(
         if succeeds:
             trial.succeed()
     except GatewayError as exc:
+        exc.conceal(secrets)
         trial.fail(exc)
         raise
     finally:

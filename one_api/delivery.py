@@ -273,8 +273,9 @@ class Delivery:
                 yield end
         except GatewayError as exc:
             has_ended = True
-            attempt.fail(exc)
+            # First: what is told of the attempt is shown to the operator.
             answer.log_failure(exc)
+            attempt.fail(exc)
             yield await self._broken(exc, reply, answer)
         except Exception:  # a stream must not just end, whatever went wrong
             has_ended = True

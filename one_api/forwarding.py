@@ -24,6 +24,7 @@ from one_api.errors import (
 )
 from one_api.failover import Terms
 from one_api.policy.demand import MODEL_NOT_PRICED, Demand
+from one_api.redaction import Mask
 from one_api.relay.beginning import begun
 
 if TYPE_CHECKING:
@@ -225,33 +226,34 @@ class Forwarder:
                 if body is not None and body.error is not None:
                     raise body.error from exc
                 raise
-            chunks = self._pieces(stack.pop_all(), source, first, reply, attempt, _charge(request))
+            mask = Mask(adapter.settings.secrets())
+            source = _concealed(_all(first, source), mask)
+            chunks = self._pieces(stack.pop_all(), source, reply, attempt, _charge(request))
             # Begun here: closing a generator that never ran would keep the connection open.
             await anext(chunks)
         account = attempt.context.account
         if account is not None:
             account.hand_over(is_stream=attempt.is_stream)
         return ForwardedReply(
-            status=reply.status, headers=_shown_headers(reply, attempt), chunks=chunks
+            status=reply.status, headers=_shown_headers(reply, attempt, mask), chunks=chunks
         )
 
     async def _pieces(
         self,
         stack: AsyncExitStack,
         source: AsyncGenerator[bytes, None],
-        first: bytes,
         reply: WireReply,
         attempt: Attempt,
         charge: Charge,
     ) -> AsyncGenerator[bytes, None]:
-        """The body of a reply, whose connection it gives back: `first`, then `source`."""
+        """The body of a reply, `source`, whose connection it gives back."""
         ending = Ending(reply, attempt, charge)
         head: bytes | None = b""
         stored_id: str | None = None
         try:
             async with stack:
                 yield b""
-                async for data in _all(first, source):
+                async for data in source:
                     ending.note(data)
                     if head is not None:
                         head, stored_id = self._sniffed(head + data, attempt.deployment)
@@ -283,6 +285,19 @@ async def _all(first: bytes, source: AsyncGenerator[bytes, None]) -> AsyncGenera
         yield first
     async for data in source:
         yield data
+
+
+async def _concealed(
+    source: AsyncGenerator[bytes, None], mask: Mask
+) -> AsyncGenerator[bytes, None]:
+    """`source` without what a provider quotes of our credential, in errors above all."""
+    async for data in source:
+        shown = mask.feed(data)
+        if shown:
+            yield shown
+    rest = mask.rest()
+    if rest:
+        yield rest
 
 
 def _of_adapter(adapter: str | None) -> Deployment:
@@ -346,8 +361,8 @@ class _Body:
             raise
 
 
-def _shown_headers(reply: WireReply, attempt: Attempt) -> dict[str, str]:
-    shown = {key: reply.headers[key] for key in SHOWN_HEADERS if key in reply.headers}
+def _shown_headers(reply: WireReply, attempt: Attempt, mask: Mask) -> dict[str, str]:
+    shown = {key: mask.line(reply.headers[key]) for key in SHOWN_HEADERS if key in reply.headers}
     if "content-encoding" in reply.headers:
         # The body comes decoded, and is longer than it was.
         shown.pop("content-length", None)

@@ -110,9 +110,26 @@ def gateway(
         yield process
 
 
-def ask(gateway: GatewayProcess, model: str, key: str = API_KEY, **more: Any) -> int:
+#: What else is asked than chats, by its door.
+DOORS: dict[str, dict[str, Any]] = {
+    "completions": {"prompt": BODY, "messages": None},
+    "embeddings": {"input": BODY, "messages": None},
+    "messages": {"max_tokens": 9},
+    "messages/count_tokens": {},
+    "rerank": {"query": BODY},
+    "responses": {"input": BODY, "messages": None},
+}
+
+
+def ask(
+    gateway: GatewayProcess,
+    model: str,
+    key: str = API_KEY,
+    door: str = "chat/completions",
+    **more: Any,
+) -> int:
     body = {"model": model, "messages": [{"role": "user", "content": BODY}], **more}
-    url = f"{gateway.base_url}/chat/completions?key={BEARER}&token={STRANGE_KEY}"
+    url = f"{gateway.base_url}/{door}?key={BEARER}&token={STRANGE_KEY}"
     headers = {"x-api-key": key, "Authorization": f"Bearer {BEARER}", "Cookie": f"s={BEARER}"}
     return exchange(url, body, headers=headers).status
 
@@ -130,6 +147,11 @@ def break_everything(gateway: GatewayProcess, scene: Scene, claude: ScriptedUpst
     scene.script(scene.whole(), scene.streamed())
     ask(gateway, scene.model)
     ask(gateway, scene.model, stream=True)
+    for door, fields in DOORS.items():
+        for status in (400, 404):
+            scene.script(scene.refused(status, quoted))
+            assert ask(gateway, scene.model, door=door, **fields) >= 400 or "count" in door
+        assert 401 == ask(gateway, scene.model, key=STRANGE_KEY, door=door, **fields)
     claude.script(
         json_reply(401, {"error": {"message": f"wrong: {FILE_CREDENTIAL}"}}), model="filed"
     )
