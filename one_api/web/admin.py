@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import flask
 
 from one_api.catalogue import Pattern, is_pattern
-from one_api.deployment import Deployment, Timeouts
+from one_api.deployment import Deployment, Price, Timeouts
 from one_api.errors import ConfigurationError, InvalidRequest
 from one_api.registry import ModelRegistry
-from one_api.routing import Router
+from one_api.routing import RetryBudget, Router
 from one_api.schemas import JsonObject
 from one_api.web.admin_keys import add_key_routes
 from one_api.web.admin_requests import add_request_routes
@@ -57,9 +57,7 @@ class RouteStep:
             "weight": deployment.weight,
             "timeouts": asdict(self.timeouts),
             "last_timeouts": asdict(self.last_timeouts),
-            "price": None
-            if price is None
-            else {name: _amount(amount) for name, amount in asdict(price).items()},
+            "price": None if price is None else _price_to_wire(price),
             "context_window": deployment.context_window,
         }
 
@@ -112,7 +110,9 @@ def admin_blueprint(
 
     @blueprint.get("/deployments")
     async def deployments() -> flask.Response:
-        return list_response(await _deployments(registry, router))
+        return list_response(
+            await _deployments(registry, router), retry_budget=_budget_to_wire(router.retry_budget)
+        )
 
     @blueprint.get("/upstreams")
     def upstreams() -> flask.Response:
@@ -167,9 +167,29 @@ async def _deployments(registry: ModelRegistry, router: Router) -> list[JsonObje
     ]
 
 
-def _amount(amount: object) -> str | None:
+def _budget_to_wire(budget: RetryBudget) -> JsonObject:
+    return {
+        "ratio": budget.ratio,
+        "min_retries": budget.min_retries,
+        "requests": budget.active,
+        "retries": budget.retrying,
+        "limit": budget.limit,
+    }
+
+
+def _price_to_wire(price: Price) -> JsonObject:
     # JSON's numbers would round what money must not.
-    return None if amount is None else str(amount)
+    told: JsonObject = {
+        field.name: None if (amount := getattr(price, field.name)) is None else str(amount)
+        for field in fields(price)
+        if field.name != "tiers"
+    }
+    if price.tiers:
+        told["tiers"] = [
+            {"above_input_tokens": tier.above_input_tokens, **_price_to_wire(tier.price)}
+            for tier in price.tiers
+        ]
+    return told
 
 
 def _because(registry: ModelRegistry, model: str, deployment: Deployment) -> str:

@@ -41,6 +41,7 @@ STORED_PATHS = [
     ("GET", "/admin/keys"),
     ("POST", "/admin/keys"),
     ("GET", "/admin/keys/key_1"),
+    ("PATCH", "/admin/keys/key_1"),
     ("POST", "/admin/keys/key_1/revoke"),
     ("POST", "/admin/keys/key_1/rotate"),
     ("GET", "/admin/requests"),
@@ -130,7 +131,8 @@ POOL = """
 aliases: {fast: m, "gpt-4*": [m, c-1]}
 groups: {cheap: {strategy: lowest_cost}}
 upstreams:
-  - {name: eu, adapter: echo, models: [m], weight: 2, group: cheap, price: {input: 0.25, output: 2}}
+  - {name: eu, adapter: echo, models: [m], weight: 2, group: cheap, price: {input: 0.25, output: 2,
+     tiers: [{above_input_tokens: 1000, input: 0.5, output: 3}]}}
   - {name: us, adapter: echo, models: [m, "c-*"], order: 1, context_window: 8192,
      timeouts: {first_content: 7}}
 """
@@ -389,6 +391,11 @@ class TestRoute:
         )
         assert ("0.25", "2", None) == tuple(
             first["price"][name] for name in ("input_usd", "output_usd", "reasoning_usd")
+        )
+        (tier,) = first["price"]["tiers"]
+        assert (1_000, "0.5", "3", None) == tuple(
+            tier[name]
+            for name in ("above_input_tokens", "input_usd", "output_usd", "cached_input_usd")
         )
         assert (None, 8192) == (second["price"], second["context_window"])
         assert (7, 7) == (
