@@ -151,6 +151,7 @@ class Shelf(Generic[Model]):
             self._unload(model_id)
         while self._unloading:
             await asyncio.wait(self._unloading)
+            await asyncio.sleep(0)  # or those that are done would never be taken from the set
 
     async def _opened(self, place: _Place[Model]) -> Model:
         try:
@@ -215,6 +216,7 @@ class Shelf(Generic[Model]):
     async def _open(self, file: ModelFile, needed: int) -> Model:
         while self._unloading:  # their memory is not free before they are gone
             await asyncio.wait(self._unloading)
+            await asyncio.sleep(0)  # or those that are done would never be taken from the set
         began_s = self._clock.monotonic_s()
         self._logger.info(
             "Loading local model '%s': file %s, memory %s",
