@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
-from one_api.cli.commands import main
+import os
+import sys
 
-__all__ = ["main"]
+from one_api.cli.keeper import Keeper
+
+
+def main() -> None:
+    """Do what the command line says, and end this process."""
+    if sys.argv[1:2] == ["serve"] and hasattr(os, "fork"):
+        sys.exit(Keeper().keep(_run))
+    _run()
+
+
+def _run() -> None:
+    # With whatever the command takes, of which a keeper is to have nothing.
+    from one_api.cli.commands import main as run
+
+    run()

@@ -55,10 +55,11 @@ def serve(addr: str | None, reload: bool, **given: Any) -> None:
     settings = Settings.load(**given)
     open_log(settings)
     with collector_paused():
+        _require_database(settings)
         click.echo(_banner(settings, registry_to_serve(settings)))
         if settings.workers > 1 and not reload:
-            # Several workers share what was imported before they are forked. One alone would only
-            # leave the supervisor with 35 MB that it has no use for.
+            # Several workers share what was imported before they are forked; one alone has nobody to
+            # share with.
             import_module("one_api.app")
     with _shared_metrics(settings) as settings:
         serve_forever(
@@ -69,6 +70,15 @@ def serve(addr: str | None, reload: bool, **given: Any) -> None:
             drain_timeout_s=settings.drain_timeout_s,
             reload_paths=(_PACKAGE,) if reload else (),
         )
+
+
+def _require_database(settings: Settings) -> None:
+    """Raises: UnusableDatabase where no process could start for what has become of the file."""
+    if settings.sqlite_file is not None:
+        # A server process needs it all; nothing else of this module does.
+        from one_api.cli.stores import require_sqlite_file
+
+        require_sqlite_file(settings.sqlite_file)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import click.testing
 import openai
 import pytest
 
-from one_api.cli import main
+from one_api.cli.commands import main
 from one_api.observe.log_road import close_road
 from one_api.settings import Settings
 from one_api_openai import PROVIDERS

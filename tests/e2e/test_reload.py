@@ -132,7 +132,7 @@ def check_reload_under_a_stream(
     )
     assert HELLO.text == text
     assert "sk-of-" not in gateway.log
-    assert workers == gateway.log.count("Spawning worker-")
+    assert workers == gateway.log.count("Started worker-")
 
 
 @pytest.mark.parametrize("trigger", [hang_up, post])
