@@ -141,8 +141,8 @@ class HTTPModelAdapter(BaseModelAdapter):
     async def generate_completion(
         self, request: ChatCompletionRequest, call: Call
     ) -> AsyncIterator[Event]:
-        wire = self.to_wire(request, call)
-        async with self.send(wire, call) as reply:
+        # Without a name of ours for the request: it may be large, and the reply may take long.
+        async with self.send(self.to_wire(request, call), call) as reply:
             if reply.status != 200:
                 body = await reply.read(MAX_ERROR_BYTES)
                 raise self.error_from_wire(reply.status, reply.headers, body)

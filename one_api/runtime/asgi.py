@@ -49,10 +49,11 @@ _WATCH_AFTER_S = 0.02
 
 
 class ASGIBridge:
-    """An ASGI application around a `GatewayFlask`."""
+    """An ASGI application around a `GatewayFlask`; `on_started` is called once it can serve."""
 
     def __init__(self, app: GatewayFlask, limits: BodyLimits | None = None) -> None:
         self.app = app
+        self.on_started: Callable[[], None] | None = None
         self._limits = limits or BodyLimits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,6 +77,8 @@ class ASGIBridge:
         self.app.drain.listen(loop)
         self.app.reload_on_signal(loop)
         await send({"type": "lifespan.startup.complete"})
+        if self.on_started is not None:
+            self.on_started()
         await receive()
         await self.app.stop()
         await send({"type": "lifespan.shutdown.complete"})
@@ -110,7 +113,11 @@ class ASGIBridge:
             await self._reject(exc, exchange, scope, receive)
             return
         exchange.watch_soon(receive)
-        await exchange.run(express.respond(inbound, exchange))
+        responding = express.respond(inbound, exchange)
+        # The response may last, and what the client sent may be large.
+        del inbound
+        scope["headers"] = ()
+        await exchange.run(responding)
 
     async def _answer_through_flask(
         self, exchange: _Exchange, scope: Scope, receive: Receive
@@ -201,6 +208,13 @@ class _Exchange:
             self._has_client_left = True
             self._task.cancel()
 
+    def _stop_watching(self) -> None:
+        # A cancelled task refers to where it was cancelled, and from there to this exchange: one
+        # that referred to it as well would stay until garbage is collected, with all it has.
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.cancel()
+
     # -- the response
 
     async def run(self, responding: Awaitable[Outgoing]) -> None:
@@ -220,8 +234,7 @@ class _Exchange:
         finally:
             self._is_ended = True
             self._stop_beating()
-            if self._watcher is not None:
-                self._watcher.cancel()
+            self._stop_watching()
             drain.leave(self._task)
 
     async def dispatch(self, environ: dict[str, Any]) -> Outgoing:
@@ -262,6 +275,7 @@ class _Exchange:
                 return
             try:
                 if self._is_started:
+                    response.headers.clear()
                     await self._settle()
                 else:
                     await self._start(response)
@@ -278,12 +292,10 @@ class _Exchange:
     async def _start(self, response: Outgoing) -> None:
         self._is_started = True
         self._sent_at = self.loop.time()
+        # Kept no longer than it takes to send them: there may be many streams, of many pieces.
+        headers, response.headers = response.headers, []
         await self._send(
-            {
-                "type": "http.response.start",
-                "status": response.status,
-                "headers": response.headers,
-            }
+            {"type": "http.response.start", "status": response.status, "headers": headers}
         )
 
     async def _end(self, body: bytes) -> None:

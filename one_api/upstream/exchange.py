@@ -126,6 +126,8 @@ class Exchange:
             raise
         self.status = response.status
         self.headers = response.headers
+        # It may be large, and the reply may take long.
+        del self._request, self._head
 
     def _leave(self) -> None:
         connection, self._connection = self._connection, None

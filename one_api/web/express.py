@@ -79,6 +79,7 @@ class ChatExpress(Express):
         if account.keeps_bodies:
             account.note_request(inbound.body)
         body = decoded(inbound.body, headers.get("content-encoding"))
+        inbound.body = b""  # It may be large, and what it is answered with may take long.
         request = ChatCompletionRequest.from_wire(body)
         if request.wants_stream and options.stream_open_after_s:
             opener.open_after(options.stream_open_after_s, partial(self._head, inbound, visit))
