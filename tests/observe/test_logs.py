@@ -302,6 +302,33 @@ def test_structlog_warnings_and_threads_take_the_same_road(
     assert "LookupError: in a thread" in told[2]["exception"]
 
 
+def test_structlog_is_led_when_it_is_imported_and_not_before() -> None:
+    program = """
+import sys
+from one_api.observe.log_road import open_road
+open_road("json")
+print("structlog" in sys.modules)
+import structlog
+structlog.get_logger("theirs").info("bound %d", 1, value={"x-api-key": "sk-1234567"})
+print(structlog.__spec__.loader.is_package("structlog"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, timeout=30
+    )
+
+    assert [b"False", b"True"] == done.stdout.split()
+    told = json.loads(done.stderr)
+    assert ("theirs", "bound 1") == (told["logger"], told["event"])
+    assert {"x-api-key": "[redacted]"} == told["value"]
+
+
+def test_a_mapping_that_is_logged_is_a_text(open_road: Callable[..., Opened]) -> None:
+    opened = open_road()
+    logging.getLogger("library").info({"event": "theirs", "": 1})
+
+    assert ["{'event': 'theirs', '': 1}"] == [line["event"] for line in opened.lines]
+
+
 def test_whoever_logs_never_waits_and_what_is_lost_is_counted() -> None:
     is_open = threading.Event()
     written: list[str] = []
