@@ -333,9 +333,7 @@ class Delivery:
         """Wait for what is still being settled."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            # Since Python 3.12 that waits for nothing where all are done, not even for them to be
-            # taken from the set.
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # Or those that are done stay: Python 3.12 waits for none.
 
     async def _end(self, reply: ReplyStream, answer: Answer) -> bytes:
         """The end of a stream, with our own count where its provider told no usage."""

@@ -118,9 +118,7 @@ class AccountBook:
         """Wait for what is still to be done."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            # Since Python 3.12 that waits for nothing where all are done, not even for them to be
-            # taken from the set.
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # Or those that are done stay: Python 3.12 waits for none.
 
 
 class Account:
