@@ -58,8 +58,8 @@ def serve(addr: str | None, reload: bool, **given: Any) -> None:
         _require_database(settings)
         click.echo(_banner(settings, registry_to_serve(settings)))
         if settings.workers > 1 and not reload:
-            # Several workers share what was imported before they are forked; one alone has nobody to
-            # share with.
+            # Several workers share what was imported before they are forked; one alone has nobody
+            # to share with.
             import_module("one_api.app")
     with _shared_metrics(settings) as settings:
         serve_forever(

@@ -73,6 +73,7 @@ class Database:
         """
         self._require_open()
         with translated():
+            # SQLAlchemy forgets a connection whose making is cancelled, open as it may be already.
             connection = await self._arriving.run(
                 self._connect(), PATIENCE_S, AsyncConnection.close
             )
@@ -122,6 +123,7 @@ class Database:
         """Finish what waits to be written, for 2 seconds at most, and close all connections."""
         self._is_closed = True
         await self._parts.writer.close(PATIENCE_S)
+        await self._arriving.close(PATIENCE_S)
         for engine in self.engines:
             await engine.dispose()
 

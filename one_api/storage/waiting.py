@@ -15,8 +15,9 @@ T = TypeVar("T")
 class Waiting:
     """What is being waited for at one place, up to `limit` at once.
 
-    Each has a task of its own. What is late, or is wanted by nobody any more, is cancelled and
-    cleans up behind the backs of those who waited: that takes a server that hangs some time, too.
+    Each has a task of its own. What is late, or is wanted by nobody any more, is cancelled, or
+    undone when it is there, behind the backs of those who waited: that takes a server that hangs
+    some time, too.
     """
 
     def __init__(self, limit: int) -> None:
@@ -29,8 +30,10 @@ class Waiting:
         timeout_s: float,
         undo: Callable[[T], Coroutine[Any, Any, None]] | None = None,
     ) -> T:
-        """What `work` returns; with what comes when nobody waits any more, `undo` is called.
+        """What `work` returns.
 
+        With `undo` it is not cancelled, and ends by itself before long; `undo` is called with what
+        comes when nobody waits any more.
         Raises: StorageUnavailable when it is late, or one too many.
         """
         if len(self._tasks) >= self._limit:
@@ -46,16 +49,20 @@ class Waiting:
             return task.result()
         finally:
             if not is_told:
-                # It may end with a result all the same: Python's wait_for can lose a cancellation.
-                task.cancel()
-                if undo is not None:
+                if undo is None:
+                    task.cancel()
+                else:
                     task.add_done_callback(partial(self._undo, undo))
 
     async def close(self, timeout_s: float) -> None:
         """Wait for what runs for so long, and cancel the rest; nothing more may come."""
-        if self._tasks:
-            _, late = await asyncio.wait(set(self._tasks), timeout=timeout_s)
-            for task in late:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+                    await asyncio.sleep(0)  # What is done leaves, and what is to be undone comes.
+        except TimeoutError:
+            for task in self._tasks:
                 task.cancel()
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -6,8 +6,10 @@ import asyncio
 import random
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import event, func, insert, literal, select, text
@@ -232,6 +234,27 @@ async def test_closing_writes_what_waits_and_takes_no_more(
         assert {"a"} == await names(other)
     finally:
         await other.close()
+
+
+@pytest.mark.parametrize("turns", range(0, 60, 2))
+async def test_who_leaves_while_a_connection_is_made_leaves_none_behind(
+    tmp_path: Path, turns: int
+) -> None:
+    """Each connection to SQLite has a thread."""
+    before = set(threading.enumerate())
+    database = await Database.open(f"sqlite:///{tmp_path}/one_api.db")
+    reading = asyncio.create_task(names(database))
+    for _ in range(turns):
+        await asyncio.sleep(0.0001)
+
+    reading.cancel()
+    await asyncio.wait({reading})
+    await database.close()
+
+    left = [one for one in set(threading.enumerate()) - before if "worker_thread" in one.name]
+    for one in left:
+        one.join(5)
+    assert [] == [one for one in left if one.is_alive()]
 
 
 async def test_closing_twice_is_closing_once(database_url: str) -> None:
