@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from one_api_llamacpp.native_log import NativeLog, Tell
 from one_api_llamacpp.native_sampler import NativeSampler
 from one_api_llamacpp.native_vocabulary import NativeVocabulary
 from one_api_llamacpp.sampling import Sampling
+from one_api_llamacpp.thread_count import ThreadCount, can_tell_waiting, waited_s
 from one_api_llamacpp.worker_settings import WorkerSettings
 
 _NO_CELLS: Final = 1
@@ -131,6 +133,12 @@ class NativeModel(BatchModel):
             or llama.llama_model_n_swa(weights.model)
         )
         self._batch = NativeBatch(self.batch_tokens)
+        self._threads = settings.threads
+        self._batch_threads = settings.batch_threads or settings.threads
+        self._thread_count = ThreadCount(
+            max(self._threads, self._batch_threads),
+            waited_s=waited_s if can_tell_waiting() else None,
+        )
         self._interruption = ctypes.create_string_buffer(2)
         self._install_interruption()
 
@@ -139,7 +147,7 @@ class NativeModel(BatchModel):
         if self._interruption.raw[0]:  # on a GPU nothing looks at it during the evaluation
             raise Interrupted
         rows = self._batch.fill(parts)
-        code = llama.llama_decode(self._context, self._batch.batch)
+        code = self._decode()
         if code == 0:
             # What was computed for nobody to sample from may still be under way, and its time
             # is what the engine sizes the next step by.
@@ -153,6 +161,20 @@ class NativeModel(BatchModel):
         raise UpstreamServerError(
             f"The local model '{self._name}' failed (llama_decode gave {code})."
         )
+
+    def _decode(self) -> int:
+        began_s = time.perf_counter()
+        code: int = llama.llama_decode(self._context, self._batch.batch)
+        left_out = self._thread_count.left_out
+        self._thread_count.note(time.perf_counter() - began_s)
+        if left_out != self._thread_count.left_out:
+            left_out = self._thread_count.left_out
+            llama.llama_set_n_threads(
+                self._context,
+                max(self._threads - left_out, 1),
+                max(self._batch_threads - left_out, 1),
+            )
+        return code
 
     @override
     def keep(self, sequence: int, count: int) -> bool:

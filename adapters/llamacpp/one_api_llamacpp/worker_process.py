@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from one_api.adapter import JsonObject
 from one_api_llamacpp import frames
+from one_api_llamacpp.thread_count import can_tell_waiting
 
 #: How long a worker may take to end by itself, in seconds; after it, it is killed.
 CLOSE_S: Final = 3.0
@@ -151,12 +152,11 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if _ENVIRONMENT.fullmatch(name) and not _SECRET.search(name)
     }
-    # libgomp's threads spin at barriers, hundreds per token: with a busy neighbour on the core,
-    # each costs a time slice unless they soon give up; alone, those that do must be woken. Tokens/s
-    # of two threads on two cores (110 million parameters, one answer; eight; one beside a busy
-    # neighbour): 300 turns 50, 81, 34; 3,000 66, 91, 20; 10,000 66, 100, 9. By default a core is
-    # left to neighbours. Read when the library is loaded.
-    known.setdefault("GOMP_SPINCOUNT", "3000")
+    # libgomp's threads spin at barriers, hundreds per token: with a busy neighbour on the core each
+    # costs a time slice unless they soon give up, and alone those that do must be woken. Where one
+    # can see neighbours, fewer threads compute while there are some, and they may spin for long.
+    # Read when the library is loaded.
+    known.setdefault("GOMP_SPINCOUNT", "100000" if can_tell_waiting() else "3000")
     # Else a failed assertion would have a debugger attached, if there is one, to print the stack.
     known["GGML_NO_BACKTRACE"] = "1"
     return known
