@@ -40,6 +40,7 @@ async def probe(adapter: BaseModelAdapter, model_id: str, timeout_s: float) -> N
     except GatewayError as exc:
         exc.conceal(adapter.settings.secrets())
         raise
+    # Whatever an adapter's own code raises, it is no sign of life.
     except Exception as exc:
         error = UpstreamError(f"The adapter's probe raised {type(exc).__name__}: {exc}")
         error.conceal(adapter.settings.secrets())
