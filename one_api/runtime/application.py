@@ -51,6 +51,11 @@ class DispatchGreenlet(greenlet):
     """Runs one Flask dispatch on the event loop; its parent awaits for it."""
 
 
+def _is_on_loop() -> bool:
+    """Whether the request at hand came over ASGI."""
+    return flask.has_request_context() and OPENER in flask.request.environ
+
+
 class _NoSessions(SecureCookieSessionInterface):
     """API clients have no cookies: nothing to read, sign or write."""
 
@@ -206,7 +211,10 @@ class GatewayFlask(flask.Flask):
     @override
     def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
-            current = getcurrent()
+            # Only on the event loop's thread: greenlet keeps something of each thread that asks it,
+            # and lets go of that while garbage is collected elsewhere. A WSGI server with a thread
+            # for each request crashed after some hundreds.
+            current = getcurrent() if _is_on_loop() else None
             if isinstance(current, DispatchGreenlet):
                 parent = current.parent
                 assert parent is not None, "a dispatch greenlet always has one"  # noqa: S101
