@@ -68,7 +68,7 @@ class Drain:
         previous = signal.getsignal(signal.SIGTERM)
 
         def handle(number: int, frame: FrameType | None) -> None:
-            # Servers that listen through the loop (granian) are woken by the signal's file
+            # Servers that listen through the loop, as ours does, are woken by the signal's file
             # descriptor whichever handler is set; those that set a handler are called here.
             loop.call_soon_threadsafe(self.begin, loop)
             if callable(previous):

@@ -86,7 +86,7 @@ class StartGateway(Protocol):
     """Starts a gateway that ends with the test; its log is shown when the test fails."""
 
     def __call__(
-        self, environment: Mapping[str, str], *, server: Server = "granian"
+        self, environment: Mapping[str, str], *, server: Server = "one-api"
     ) -> GatewayProcess:
         """A gateway with only `environment`, in a directory of its own, that answers."""
 
@@ -104,7 +104,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """
     assert isinstance(item, pytest.Function)
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    has_server = any(server in parameters for server in SERVERS if server != "granian")
+    has_server = any(server in parameters for server in SERVERS if server != "one-api")
     if has_server or not GATEWAYS_OF_FEW.isdisjoint(item.fixturenames):
         item.add_marker(pytest.mark.slow)
 
@@ -133,7 +133,7 @@ def watched(
     config: pytest.Config,
     directory: Path,
     environment: Mapping[str, str],
-    server: Server = "granian",
+    server: Server = "one-api",
 ) -> Iterator[GatewayProcess]:
     """A running gateway whose log is shown with every test that fails beside it."""
     with running(directory, environment, server=server) as process:
@@ -253,7 +253,7 @@ def impatient_gateway(
 @pytest.fixture
 def gateway(shared_gateway: Callable[[Server], GatewayProcess]) -> GatewayProcess:
     """The shared gateway as `one-api serve` runs it."""
-    return shared_gateway("granian")
+    return shared_gateway("one-api")
 
 
 @pytest.fixture(params=SERVERS)
@@ -270,7 +270,7 @@ def start_gateway(
 ) -> Iterator[StartGateway]:
     with contextlib.ExitStack() as stack:
 
-        def start(environment: Mapping[str, str], *, server: Server = "granian") -> GatewayProcess:
+        def start(environment: Mapping[str, str], *, server: Server = "one-api") -> GatewayProcess:
             directory = tmp_path_factory.mktemp("gateway")
             return stack.enter_context(watched(pytestconfig, directory, environment, server))
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-Server = Literal["granian", "uvicorn", "gunicorn", "flask"]
-SERVERS: tuple[Server, ...] = ("granian", "uvicorn", "gunicorn", "flask")
+Server = Literal["one-api", "uvicorn", "gunicorn", "flask"]
+SERVERS: tuple[Server, ...] = ("one-api", "uvicorn", "gunicorn", "flask")
 
 #: Where the programs of this environment are.
 BIN = Path(sys.executable).parent
@@ -48,7 +48,7 @@ def free_port() -> int:
 def serve_command(server: Server, port: int) -> list[str]:
     """The command line that an operator would use for this server."""
     match server:
-        case "granian":
+        case "one-api":
             return [f"{BIN}/one-api", "serve", "--port", str(port)]
         case "uvicorn":
             app = "one_api.app:create_asgi_app"
@@ -71,7 +71,7 @@ class GatewayProcess:
         directory: Path,
         environment: Mapping[str, str],
         *,
-        server: Server = "granian",
+        server: Server = "one-api",
         options: Sequence[str] = (),
     ) -> None:
         self.server = server
@@ -170,7 +170,7 @@ def running(
     directory: Path,
     environment: Mapping[str, str],
     *,
-    server: Server = "granian",
+    server: Server = "one-api",
     options: Sequence[str] = (),
 ) -> Iterator[GatewayProcess]:
     """A gateway that answers, and that is gone when the context ends."""

@@ -35,7 +35,7 @@ def test_an_open_gateway_on_a_public_address_does_not_start(tmp_path: Path) -> N
 # -- rate limit
 
 
-@pytest.mark.parametrize("server", ["granian", "gunicorn"])
+@pytest.mark.parametrize("server", ["one-api", "gunicorn"])
 def test_a_caller_over_its_limit_is_told_when_to_come_back(
     start_gateway: StartGateway, server: Server
 ) -> None:

@@ -284,7 +284,7 @@ def test_a_file_that_cannot_be_used_ends_the_start_with_one_line(
         status = gateway.wait_exit(LONG_S)
     finally:
         gateway.kill()
-    log = home / f"granian-{gateway.port}.log"
+    log = home / f"one-api-{gateway.port}.log"
     after = {p.name: contents_of(p) for p in home.iterdir() if p.is_file() and p != log}
     (line,) = gateway.log.splitlines()
 

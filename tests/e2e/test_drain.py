@@ -18,10 +18,10 @@ from tests.scripted_upstream import HELLO, Gate, Hang, Hold, ScriptedUpstream, s
 pytestmark = pytest.mark.slow
 
 #: How a server's process ends after SIGTERM: uvicorn passes the signal on once it is done.
-EXIT_STATUS: dict[Server, int] = {"granian": 0, "uvicorn": -15, "gunicorn": 0, "flask": -15}
+EXIT_STATUS: dict[Server, int] = {"one-api": 0, "uvicorn": -15, "gunicorn": 0, "flask": -15}
 
 
-@pytest.fixture(params=["granian", "uvicorn"])
+@pytest.fixture(params=["one-api", "uvicorn"])
 def leaving_gateway(
     request: pytest.FixtureRequest, start_gateway: StartGateway, providers: Mapping[str, str]
 ) -> GatewayProcess:

@@ -18,7 +18,7 @@ from tests.scripted_upstream import HELLO, Gate, Hang, Hold, Reply, sse_reply
 SOON_S = 1.0
 
 
-@pytest.fixture(params=["granian", "uvicorn"])
+@pytest.fixture(params=["one-api", "uvicorn"])
 def asgi_gateway(request: pytest.FixtureRequest) -> GatewayProcess:
     """The servers that can tell of a client's leaving while nothing is sent to it."""
     found: GatewayProcess = request.getfixturevalue("shared_gateway")(request.param)

@@ -318,7 +318,7 @@ def test_after_a_passed_on_reply_that_was_cut_the_repeat_asks_again(
     assert 2 == len(openai_scene.requests)
 
 
-@pytest.mark.parametrize("server", ["granian", "uvicorn"])
+@pytest.mark.parametrize("server", ["one-api", "uvicorn"])
 @pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "streamed"])
 def test_after_the_client_left_the_repeat_asks_again(
     shared_gateway: Any, openai_scene: Scene, once: str, server: str, is_stream: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -37,6 +38,14 @@ def serving_child(gateway: GatewayProcess, *, other_than: int = 0) -> int:
     return child
 
 
+def wait_for_listeners(gateway: GatewayProcess, count: int) -> None:
+    """Return once so many processes have begun to serve."""
+    deadline = time.monotonic() + PATIENCE_S
+    while gateway.log.count("listening on http://") < count:
+        assert time.monotonic() < deadline, gateway.log
+        time.sleep(0.01)
+
+
 def files_of(pid: int) -> set[str]:
     """The libraries that a process has in its memory."""
     lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
@@ -59,6 +68,36 @@ def test_a_process_that_ends_untold_is_replaced(
     assert gateway.has_logged(f"the process that served ended with status {status}: ")
     gateway.terminate()
     assert 0 == gateway.wait_exit()
+
+
+def test_each_of_several_is_replaced_and_all_end_together(start_gateway: StartGateway) -> None:
+    gateway = start_gateway({"API_KEYS": API_KEY, "WORKERS": "2"})
+    supervisor = serving_child(gateway)
+    workers = children_of(supervisor)
+    assert 2 == len(workers)
+    wait_for_listeners(gateway, 2)
+
+    os.kill(workers[0], signal.SIGKILL)
+
+    wait_for_listeners(gateway, 3)
+    assert gateway.has_logged("the process that served ended with status 137: ")
+    successors = children_of(supervisor)
+    assert 2 == len(successors)
+    assert {workers[1]} == set(workers) & set(successors)
+    assert 200 == exchange(f"{gateway.base_url}/models", key=API_KEY).status
+    gateway.terminate()
+    assert 0 == gateway.wait_exit()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in (supervisor, *successors))
+
+
+def test_an_address_that_is_taken_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run_to_end(["serve", "--port", port], tmp_path, {})
+
+    assert 1 == done.returncode
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -117,7 +156,7 @@ def test_the_keeper_holds_nothing_of_what_serves(start_gateway: StartGateway) ->
 
     held, needed = files_of(gateway.pid), files_of(serving_child(gateway))
 
-    libraries = ("_granian", "_pydantic_core", "orjson", "_ssl", "_sqlite3")
+    libraries = ("loop.", "parser.", "_pydantic_core", "orjson", "_ssl", "_sqlite3")
     for library in libraries:
         assert any(name.startswith(library) for name in needed), library
         assert not any(name.startswith(library) for name in held), library

@@ -139,7 +139,7 @@ def test_every_server_relays_a_stream(any_gateway: GatewayProcess, claude_scene:
     assert "text/event-stream" == answer.headers["content-type"].partition(";")[0]
 
 
-@pytest.mark.parametrize("server", ["granian", "uvicorn"])
+@pytest.mark.parametrize("server", ["one-api", "uvicorn"])
 def test_a_client_that_leaves_frees_the_provider(
     shared_gateway: Callable[[Server], GatewayProcess], claude_scene: Scene, server: Server
 ) -> None:

@@ -86,10 +86,10 @@ def start(
 
 @pytest.fixture
 def passing(start: Callable[[Server], GatewayProcess]) -> GatewayProcess:
-    return start("granian")
+    return start("one-api")
 
 
-@pytest.fixture(params=["granian", "uvicorn", "gunicorn"])
+@pytest.fixture(params=["one-api", "uvicorn", "gunicorn"])
 def any_passing(
     request: pytest.FixtureRequest, start: Callable[[Server], GatewayProcess]
 ) -> GatewayProcess:

@@ -168,7 +168,7 @@ def test_the_reason_is_in_the_log(plugged_gateway: GatewayProcess) -> None:
     assert plugged_gateway.has_logged("adapter raises: failed: its import raised RuntimeError")
 
 
-@pytest.mark.parametrize("server", ["granian", "gunicorn"])
+@pytest.mark.parametrize("server", ["one-api", "gunicorn"])
 def test_an_adapter_that_was_asked_for_must_serve(
     start_gateway: StartGateway, plugins: str, server: Any
 ) -> None:

@@ -198,7 +198,7 @@ def test_json_is_read_whatever_it_is_called(gateway: GatewayProcess, content_typ
 LIMIT = {"API_KEYS": API_KEY, "MAX_BODY_MB": "0.001", "BODY_TIMEOUT_S": "0.2"}
 
 
-@pytest.mark.parametrize("server", ["granian", "gunicorn"])
+@pytest.mark.parametrize("server", ["one-api", "gunicorn"])
 def test_p45_a_body_over_the_limit_is_a_413(start_gateway: StartGateway, server: Server) -> None:
     gateway = start_gateway(LIMIT, server=server)
     body = {**ECHO, "user": "u" * 2_000}
@@ -208,7 +208,7 @@ def test_p45_a_body_over_the_limit_is_a_413(start_gateway: StartGateway, server:
     assert "1000 bytes" in declared.error["message"]
     assert 413 == _chunked_status(gateway)
     assert 200 == exchange(chat_url(gateway), ECHO, key=API_KEY).status
-    if server == "granian":
+    if server == "one-api":
         assert 408 == _slow_status(gateway)
 
 

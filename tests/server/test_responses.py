@@ -1,0 +1,264 @@
+"""What goes to clients: responses as each of them reads, and what applications break."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import pytest
+
+from tests.server.test_requests import GET, POST
+from tests.server.wire import Receive, Send, Server, mirror, reply, until
+
+
+async def stream(_scope: Any, _receive: Receive, send: Send) -> None:
+    """A response in pieces, whose length is not told."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for piece in (b"one", b"", b"two"):
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b"three", "more_body": False})
+
+
+async def test_pieces_leave_in_chunks() -> None:
+    async with Server.running(stream) as server:
+        client = await server.connect()
+        for _ in range(2):
+            answer = await client.ask(GET)
+            assert "chunked" == answer.fields["transfer-encoding"]
+            assert "connection" not in answer.fields
+            assert b"onetwothree" == answer.body
+
+
+async def test_http_1_0_has_neither_chunks_nor_another_request() -> None:
+    async with Server.running(stream) as server:
+        client = await server.connect()
+        await client.send(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        received = b""
+        while piece := await client.read():
+            received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"connection: close" in head
+    assert b"transfer-encoding" not in head
+    assert b"onetwothree" == body
+
+
+async def test_a_client_that_wants_no_more_is_closed_upon() -> None:
+    async with Server.running(mirror) as server:
+        client = await server.connect()
+        answer = await client.ask(GET.replace(b"Host", b"Connection: close\r\nHost"))
+        assert "close" == answer.fields["connection"]
+        assert await client.is_closed()
+
+
+async def test_an_application_may_want_no_more_either() -> None:
+    async def leave(_scope: Any, _receive: Receive, send: Send) -> None:
+        await reply(send, b"", connection="close")
+
+    async with Server.running(leave) as server:
+        client = await server.connect()
+        assert "close" == (await client.ask(GET)).fields["connection"]
+        assert await client.is_closed()
+
+
+@pytest.mark.parametrize(("request_", "status"), [(b"HEAD", 200), (b"GET ", 204), (b"GET ", 304)])
+async def test_some_responses_have_no_body(request_: bytes, status: int) -> None:
+    async def answer(scope: Any, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"not to be sent"})
+
+    async with Server.running(answer) as server:
+        client = await server.connect()
+        for _ in range(2):
+            await client.send(GET.replace(b"GET ", request_.ljust(5)))
+            response = await client.response(has_body=False)
+            assert status == response.status
+            assert "transfer-encoding" not in response.fields
+
+
+async def test_a_response_tells_the_time() -> None:
+    async with Server.running(mirror) as server:
+        answer = await (await server.connect()).ask(GET)
+    assert "UTC" == str(parsedate_to_datetime(answer.fields["date"]).tzinfo)
+
+
+@pytest.mark.parametrize("status", [218, 599])
+async def test_any_status_can_be_sent(status: int) -> None:
+    async def answer(_scope: Any, _receive: Receive, send: Send) -> None:
+        await reply(send, b"", status)
+
+    async with Server.running(answer) as server:
+        assert status == (await (await server.connect()).ask(GET)).status
+
+
+HEAD: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
+LONG: dict[str, Any] = {**HEAD, "headers": [(b"content-length", b"4")]}
+BODY: dict[str, Any] = {"type": "http.response.body", "body": b"whole"}
+PART: dict[str, Any] = {**BODY, "body": b"par", "more_body": True}
+
+
+@pytest.mark.parametrize(
+    ("messages", "raises"),
+    [
+        pytest.param([], False, id="nothing"),
+        pytest.param([], True, id="an exception"),
+        pytest.param([HEAD], True, id="a head, then an exception"),
+        pytest.param([BODY], False, id="a body first"),
+        pytest.param([HEAD, HEAD], False, id="two heads"),
+        pytest.param([LONG, BODY], False, id="more than its length"),
+        *(
+            pytest.param([{**HEAD, "headers": [field]}, BODY], False, id=f"field {field!r}")
+            for field in ((b"x", b"a\r\nb: c"), (b"x", b"a\nb"), (b"x\r\n", b"a"), (b"x", b"a\r"))
+        ),
+    ],
+)
+async def test_what_an_application_cannot_begin_is_a_500_in_openais_format(
+    messages: list[Any], raises: bool
+) -> None:
+    async def fail(_scope: Any, _receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+        if raises:
+            raise LookupError("a secret of the application")
+
+    async with Server.running(fail) as server:
+        client = await server.connect()
+        answer = await client.ask(GET)
+        assert (500, "internal_error") == (answer.status, answer.json["error"]["code"])
+        assert b"secret" not in answer.body
+        assert await client.is_closed()
+
+
+@pytest.mark.parametrize(
+    ("messages", "raises"),
+    [
+        pytest.param([HEAD, PART], False, id="no end"),
+        pytest.param([HEAD, PART], True, id="an exception"),
+        pytest.param([LONG, PART, BODY], False, id="more than its length"),
+        pytest.param([LONG, {**PART, "more_body": False}], False, id="less than its length"),
+        pytest.param([HEAD, PART, HEAD], False, id="another head"),
+    ],
+)
+async def test_a_response_that_broke_does_not_look_complete(
+    messages: list[Any], raises: bool
+) -> None:
+    async def fail(_scope: Any, _receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+        if raises:
+            raise LookupError("a secret of the application")
+
+    async with Server.running(fail) as server:
+        client = await server.connect()
+        answer = await client.ask(GET)
+        assert not answer.is_complete
+        assert await client.is_closed()
+
+
+async def test_nothing_can_follow_a_response() -> None:
+    raised: list[Exception] = []
+
+    async def chatter(_scope: Any, _receive: Receive, send: Send) -> None:
+        await reply(send, b"whole")
+        try:
+            await send(BODY)
+        except RuntimeError as exc:
+            raised.append(exc)
+
+    async with Server.running(chatter) as server:
+        client = await server.connect()
+        assert b"whole" == (await client.ask(GET)).body
+        assert b"whole" == (await client.ask(GET)).body
+    assert 2 == len(raised)
+
+
+async def test_sending_waits_for_the_client() -> None:
+    sent: list[int] = []
+    piece = bytes(256 * 1024)
+    total = 256
+
+    async def pour(_scope: Any, _receive: Receive, send: Send) -> None:
+        await send(HEAD)
+        for number in range(total):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            sent.append(number)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async with Server.running(pour) as server:
+        client = await server.connect()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a socket's
+        await client.send(GET)
+        await _until_steady(sent)
+        assert len(sent) < total // 2
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined] # as above
+        received = 0
+        while received < total * len(piece):
+            received += len(await client.read())
+        await until(lambda: len(sent) == total)
+
+
+async def _until_steady(grown: list[int]) -> None:
+    """Return once it has not grown for a while."""
+    length, quiet = -1, 0
+    while quiet < 20:
+        await asyncio.sleep(0.005)
+        quiet = quiet + 1 if len(grown) == length else 0
+        length = len(grown)
+
+
+async def test_the_application_hears_who_leaves_and_may_go_on_sending() -> None:
+    heard: list[str] = []
+    is_over = asyncio.Event()
+
+    async def listen(_scope: Any, receive: Receive, send: Send) -> None:
+        await send(HEAD)
+        await send(PART)
+        while not heard or heard[-1] != "http.disconnect":
+            heard.append((await receive())["type"])
+        for _ in range(3):
+            await send(PART)
+        is_over.set()
+
+    async with Server.running(listen) as server:
+        client = await server.connect()
+        await client.send(POST)
+        await client.read()
+        client.writer.close()
+        async with asyncio.timeout(5):
+            await is_over.wait()
+    assert ["http.request", "http.disconnect"] == heard
+
+
+async def test_an_answer_to_half_a_request_reaches_who_goes_on_sending() -> None:
+    async def refuse(_scope: Any, _receive: Receive, send: Send) -> None:
+        await reply(send, b"too much", 413)
+
+    async with Server.running(refuse) as server:
+        client = await server.connect()
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+        for _ in range(10):
+            await client.send(bytes(10_000))
+        answer = await client.response()
+        assert (413, b"too much") == (answer.status, answer.body)
+        assert "close" == answer.fields["connection"]
+        assert await client.is_closed()
+
+
+async def test_a_connection_leaves_nothing_for_the_garbage_collector() -> None:
+    async with Server.running(mirror) as server:
+        was_enabled = gc.isenabled()
+        gc.collect()
+        gc.disable()
+        try:
+            client = await server.connect()
+            for request in (GET, POST):
+                assert 200 == (await client.ask(request)).status
+            client.writer.transport.abort()
+            await until(lambda: not (server.shared.connections or server.shared.tasks))
+            kinds = {"Connection", "Channel"}
+            left = [one for one in gc.get_objects() if type(one).__name__ in kinds]
+            assert not [one for one in left if type(one).__module__.startswith("one_api.server")]
+        finally:
+            if was_enabled:
+                gc.enable()
