@@ -60,6 +60,11 @@ def serve_command(server: Server, port: int) -> list[str]:
             return [f"{BIN}/flask", "--app", "one_api", "run", "--port", str(port)]
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started, where `/proc` tells of them."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class GatewayProcess:
     """One gateway under one server, from its start to its exit.
 
@@ -117,6 +122,13 @@ class GatewayProcess:
     def pid(self) -> int:
         """The process that signals go to."""
         return self._process.pid
+
+    def wait_until_listening(self, count: int) -> None:
+        """Return once so many processes have begun to serve, those that died included."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while self.log.count("listening on http://") < count:
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.01)
 
     def wait_until_healthy(self) -> Self:
         """Return once `/health` answers.

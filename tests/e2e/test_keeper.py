@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import API_KEY, StartGateway
 from tests.e2e.exchanges import exchange
-from tests.e2e.gateways import BIN, GatewayProcess, run_to_end
+from tests.e2e.gateways import BIN, GatewayProcess, children_of, run_to_end
 
 # Each starts gateways of its own, to end them.
 pytestmark = [
@@ -25,10 +25,6 @@ pytestmark = [
 PATIENCE_S = 20.0
 
 
-def children_of(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def serving_child(gateway: GatewayProcess, *, other_than: int = 0) -> int:
     deadline = time.monotonic() + PATIENCE_S
     while (children := children_of(gateway.pid)) in ([], [other_than]):
@@ -36,14 +32,6 @@ def serving_child(gateway: GatewayProcess, *, other_than: int = 0) -> int:
         time.sleep(0.01)
     (child,) = children
     return child
-
-
-def wait_for_listeners(gateway: GatewayProcess, count: int) -> None:
-    """Return once so many processes have begun to serve."""
-    deadline = time.monotonic() + PATIENCE_S
-    while gateway.log.count("listening on http://") < count:
-        assert time.monotonic() < deadline, gateway.log
-        time.sleep(0.01)
 
 
 def files_of(pid: int) -> set[str]:
@@ -75,11 +63,11 @@ def test_each_of_several_is_replaced_and_all_end_together(start_gateway: StartGa
     supervisor = serving_child(gateway)
     workers = children_of(supervisor)
     assert 2 == len(workers)
-    wait_for_listeners(gateway, 2)
+    gateway.wait_until_listening(2)
 
     os.kill(workers[0], signal.SIGKILL)
 
-    wait_for_listeners(gateway, 3)
+    gateway.wait_until_listening(3)
     assert gateway.has_logged("the process that served ended with status 137: ")
     successors = children_of(supervisor)
     assert 2 == len(successors)

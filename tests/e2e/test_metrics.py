@@ -7,7 +7,6 @@ import concurrent.futures
 import contextlib
 import http.client
 import os
-import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -29,7 +28,7 @@ from tests.e2e.failover_scenes import (
     whole,
     world,
 )
-from tests.e2e.gateways import GatewayProcess, free_port
+from tests.e2e.gateways import GatewayProcess, children_of, free_port
 from tests.observe.scenes import Samples, samples_of
 from tests.scripted_upstream import (
     CHAT_PATH,
@@ -282,19 +281,11 @@ def soon(url: str, holds: Callable[[Scraped], bool]) -> Scraped:
     raise TimeoutError(url)
 
 
-def first_workers(gateway: GatewayProcess) -> list[int]:
-    """The first process that serves, and those that took its place, as the log has them."""
-    return [int(pid) for pid in re.findall(r"Spawning worker-1 with PID: (\d+)", gateway.log)]
-
-
 def kill_worker(gateway: GatewayProcess) -> None:
-    """Kill a process that serves; return once another one takes its place."""
-    (pid,) = first_workers(gateway)
-    os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while len(first_workers(gateway)) < 2:
-        assert time.monotonic() < deadline, gateway.log
-        time.sleep(0.05)
+    """Kill one of two processes that serve; return once another one takes its place."""
+    (supervisor,) = children_of(gateway.pid)
+    os.kill(children_of(supervisor)[0], signal.SIGKILL)
+    gateway.wait_until_listening(3)
 
 
 @pytest.mark.slow
