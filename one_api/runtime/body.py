@@ -50,10 +50,8 @@ async def read_body(scope: Message, receive: Receive, limits: BodyLimits) -> byt
 
 def declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
     """What the headers say of the length; 0 where they do not."""
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+    value = dict(headers).get(b"content-length", b"")
+    return int(value) if value.isdigit() else 0
 
 
 async def _next(receive: Receive) -> Message:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Collection, Iterable, MutableMapping
+from operator import methodcaller
 from typing import Any
 
 from one_api.errors import InvalidRequest
 
 Scope = MutableMapping[str, Any]
 
+#: Of a whole head at once, in C: a frame and ten opcodes less for each field.
+_TEXT = methodcaller("decode", "latin-1")
 _HOST = re.compile(rb"[A-Za-z0-9.\-_]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
 
 
@@ -38,20 +41,16 @@ def environ_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return environ
 
 
-def plain_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | None:
+def plain_headers(headers: Collection[tuple[bytes, bytes]]) -> dict[str, str] | None:
     """Request headers under their names in lower case.
 
     None where they take a second look: one that is repeated, or a Host that is not well-formed.
     """
-    plain: dict[str, str] = {}
-    count = 0
-    for name, value in headers:
-        plain[name.decode("latin-1")] = value.decode("latin-1")
-        count += 1
-    host = plain.get("host")
-    if len(plain) != count or host is None or not _HOST.fullmatch(host.encode("latin-1")):
+    fields = dict(headers)
+    host = fields.get(b"host")
+    if host is None or len(fields) != len(headers) or not _HOST.fullmatch(host):
         return None
-    return plain
+    return dict(zip(map(_TEXT, fields), map(_TEXT, fields.values()), strict=True))
 
 
 def environ_of(scope: Scope, headers: dict[str, str], body: bytes) -> dict[str, Any]:
