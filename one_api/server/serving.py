@@ -52,7 +52,10 @@ async def serve(
     loop = asyncio.get_running_loop()
     told_to_leave = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told_to_leave.set)
+        try:
+            loop.add_signal_handler(number, told_to_leave.set)
+        except NotImplementedError:  # Windows' loops listen for none.
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(told_to_leave.set))
     async with _lifespan(application):
         shared = Shared(application, limits or Limits())
         server = await loop.create_server(
