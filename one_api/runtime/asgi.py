@@ -85,17 +85,17 @@ class ASGIBridge:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self.app
-        exchange = _Exchange(scope, send, app)
-        if app.started_on is not exchange.loop:
+        loop = asyncio.get_running_loop()
+        if app.started_on is not loop:
             await app.start()
         admission = app.admission
         refusal = admission.refusal(scope["path"])
         if refusal is not None:
-            await exchange.run(_told(refusal))
+            await _turn_away(refusal, scope, send)
             return
         admission.in_flight += 1
         try:
-            await self._answer(exchange, scope, receive)
+            await self._answer(_Exchange(scope, send, app, loop), scope, receive)
         finally:
             admission.in_flight -= 1
 
@@ -169,12 +169,14 @@ class ASGIBridge:
 class _Exchange:
     """One request and its response."""
 
-    def __init__(self, scope: Scope, send: Send, app: GatewayFlask) -> None:
+    def __init__(
+        self, scope: Scope, send: Send, app: GatewayFlask, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._scope = scope
         self._send = send
         self._app = app
-        self.loop = asyncio.get_running_loop()
-        task = asyncio.current_task(self.loop)
+        self.loop = loop
+        task = asyncio.current_task(loop)
         assert task is not None, "ASGI servers run applications in tasks"  # noqa: S101
         self._task: asyncio.Task[Any] = task
         self._has_client_left = False
@@ -366,8 +368,15 @@ def _cut_error() -> ShuttingDownError:
     )
 
 
-async def _told(error: GatewayError) -> Outgoing:
-    return _error_response(error)
+async def _turn_away(error: GatewayError, scope: Scope, send: Send) -> None:
+    """Answer `error` and no more: whoever has too much to do must not have more by saying so."""
+    response = _error_response(error)
+    response.headers.append((b"content-length", b"%d" % len(response.body)))
+    await send(
+        {"type": "http.response.start", "status": response.status, "headers": response.headers}
+    )
+    body = b"" if scope["method"] == "HEAD" else response.body
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _error_response(error: GatewayError) -> Outgoing:
