@@ -8,6 +8,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
+from typing import NamedTuple
 
 from typing_extensions import override
 
@@ -24,7 +25,7 @@ from one_api.counters import (
 from one_api.counters.redis_link import LinkOptions, RedisLink, Script
 from one_api.errors import StorageUnavailable
 
-#: So many leases are remembered that could not be given back; those forgotten end by themselves.
+#: So much is remembered that could not be given back; what is forgotten ends by itself.
 _MAX_OWED = 10_000
 
 #: Between an owner and its value.
@@ -42,11 +43,20 @@ _REPLACE = _script("replace.lua")
 _DELETE = _script("delete.lua")
 
 
+class _Debt(NamedTuple):
+    """What is to be given back: a lease, or an entry that was claimed."""
+
+    key: str
+    owner: str
+    is_lease: bool
+
+
 class RedisCounters(Counters):
     """Counts in the Redis at `url`, by its clock, under keys that begin with `prefix`.
 
-    A `take` is one round trip, and one step for everyone. Leases that cannot be given back now, or
-    of which it is not known whether they were taken, are given back when Redis answers again.
+    A `take` is one round trip, and one step for everyone. Leases and claims that cannot be given
+    back now, or of which it is not known whether they were granted, are given back when Redis
+    answers again.
     `clock` (seconds) takes the place of Redis's own where time is to stand still. Belongs to one
     event loop.
     Raises: ConfigurationError when `url` is not one of Redis.
@@ -65,13 +75,12 @@ class RedisCounters(Counters):
         self._prefix = prefix
         self._lease_ms = int(lease_s * 1000)
         self._clock = clock
-        #: Leases to give back: of which name, and which.
-        self._owed: deque[tuple[str, str]] = deque(maxlen=_MAX_OWED)
+        self._owed: deque[_Debt] = deque(maxlen=_MAX_OWED)
         self._repayment: asyncio.Task[None] | None = None
 
     @property
     def owed(self) -> int:
-        """How many leases are still to be given back."""
+        """How many leases and claims are still to be given back."""
         return len(self._owed)
 
     @override
@@ -85,7 +94,7 @@ class RedisCounters(Counters):
         try:
             reply = await self.link.run(_TAKE, tuple(map(self._counter, asks)), *arguments)
         except BaseException:  # also when cancelled: it may have been granted, and nobody knows
-            self._owed.extend((name, lease) for name in leased)
+            self._owed.extend(self._debts(leased, lease))
             raise
         self._repay()
         return self._grant(asks, lease, reply)
@@ -104,7 +113,7 @@ class RedisCounters(Counters):
 
     @override
     async def release(self, grant: Grant) -> None:
-        leases = deque((name, grant.lease) for name in grant.leased)
+        leases = deque(self._debts(grant.leased, grant.lease))
         try:
             await self._give_back(leases)
         finally:
@@ -125,8 +134,13 @@ class RedisCounters(Counters):
 
     @override
     async def claim(self, key: str, owner: str, ttl_s: float) -> bytes | None:
-        ttl_ms = _milliseconds(ttl_s)
-        value: bytes | None = await self.link.run(_CLAIM, (self._entry(key),), owner, ttl_ms)
+        entry, ttl_ms = self._entry(key), _milliseconds(ttl_s)
+        try:
+            value: bytes | None = await self.link.run(_CLAIM, (entry,), owner, ttl_ms)
+        except BaseException:  # as in `take`
+            self._owed.append(_Debt(entry, owner, is_lease=False))
+            raise
+        self._repay()
         return value
 
     @override
@@ -134,11 +148,20 @@ class RedisCounters(Counters):
         if len(value) > MAX_VALUE_BYTES:
             return False
         ttl_ms = _milliseconds(ttl_s)
-        return bool(await self.link.run(_REPLACE, (self._entry(key),), owner, value, ttl_ms))
+        is_kept = bool(await self.link.run(_REPLACE, (self._entry(key),), owner, value, ttl_ms))
+        self._repay()
+        return is_kept
 
     @override
     async def delete(self, key: str, owner: str) -> bool:
-        return bool(await self.link.run(_DELETE, (self._entry(key),), owner))
+        debt = _Debt(self._entry(key), owner, is_lease=False)
+        try:
+            is_deleted = await self._pay(debt)
+        except BaseException:  # as in `take`
+            self._owed.append(debt)
+            raise
+        self._repay()
+        return is_deleted
 
     @override
     async def close(self) -> None:
@@ -183,14 +206,23 @@ class RedisCounters(Counters):
         if self._owed and (self._repayment is None or self._repayment.done()):
             self._repayment = asyncio.create_task(self._give_back(self._owed))
 
-    async def _give_back(self, leases: deque[tuple[str, str]]) -> None:
-        """Take from `leases` what was given back, as far as Redis answers."""
+    async def _give_back(self, debts: deque[_Debt]) -> None:
+        """Take from `debts` what was given back, as far as Redis answers."""
         with contextlib.suppress(StorageUnavailable):
-            while leases:
-                name, lease = leases[0]
-                await self.link.call("ZREM", self._leases(name), lease)
-                if leases and leases[0] == (name, lease):
-                    leases.popleft()
+            while debts:
+                debt = debts[0]
+                await self._pay(debt)
+                if debts and debts[0] == debt:
+                    debts.popleft()
+
+    async def _pay(self, debt: _Debt) -> bool:
+        """Give `debt` back; False when there was nothing left to be given back."""
+        if debt.is_lease:
+            return bool(await self.link.call("ZREM", debt.key, debt.owner))
+        return bool(await self.link.run(_DELETE, (debt.key,), debt.owner))
+
+    def _debts(self, names: Sequence[str], lease: str) -> list[_Debt]:
+        return [_Debt(self._leases(name), lease, is_lease=True) for name in names]
 
 
 def _milliseconds(duration_s: float) -> int:

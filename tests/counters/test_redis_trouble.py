@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator
 
@@ -204,6 +206,46 @@ async def test_a_redis_that_goes_on_is_used_again_and_leases_are_given_back(
     await until(lambda: shared.owed == 0)
 
     assert (await counters.take([slot(limit=1)])).is_granted
+
+
+async def test_a_claim_that_nobody_was_told_of_is_given_back(
+    redis: RedisServer, shared: RedisCounters
+) -> None:
+    """Redis does what it was sent while it hung: nobody else could have the key for 15 minutes."""
+    await shared.claim("other", "alice", 900)  # connected, with the script
+    redis.freeze()
+    with pytest.raises(StorageUnavailable):
+        await shared.claim("key", "alice", 900)
+    redis.thaw()
+
+    assert b"" == await shared.claim("key", "bob", 900)
+    await wait_for_key(shared)
+    assert 0 == shared.owed
+
+
+async def test_a_claim_that_could_not_be_given_back_is_later(
+    redis: RedisServer, shared: RedisCounters
+) -> None:
+    await shared.claim("key", "alice", 900)
+    redis.freeze()
+    await asyncio.gather(*(shared.get("key") for _ in range(5)), return_exceptions=True)
+    with pytest.raises(StorageUnavailable):
+        await shared.delete("key", "alice")
+    assert 1 == shared.owed
+    redis.thaw()
+
+    await wait_for_key(shared)
+    await until(lambda: shared.owed == 0)
+
+
+async def wait_for_key(counters: Counters) -> None:
+    """Claim the key until it is granted, by another name each time; for 20 s at most."""
+    async with asyncio.timeout(20):
+        for attempt in itertools.count():
+            with contextlib.suppress(StorageUnavailable):
+                if await counters.claim("key", f"waiting {attempt}", 900) is None:
+                    return
+            await asyncio.sleep(0.001)
 
 
 async def test_fail_closed_refuses_and_comes_back(
