@@ -10,12 +10,14 @@ again either: repeats are told so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal, Protocol
 
 import orjson
@@ -31,6 +33,9 @@ _VERSION: Final = 1
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 #: How long to wait before looking again for what another process does, in seconds: from, to.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 0.5
+#: How long to wait before a reply that the store did not take is offered to it again, in seconds:
+#: it may have been slow for a moment, and without the reply no repeat is answered.
+_KEEP_PAUSES_S: Final = (0.05, 0.2)
 #: What a client is asked to wait whose request is still being answered, in seconds.
 _RETRY_AFTER_S: Final = 2.0
 
@@ -198,20 +203,38 @@ class Idempotency:
         try:
             await self._store.delete(name, owner)
         except StorageUnavailable as exc:
-            logger.warning("an Idempotency-Key stays taken for %g s: %s", self._lease_s, exc)
+            logger.warning(
+                "an Idempotency-Key stays taken until it can be given back, %g s at most: %s",
+                self._lease_s,
+                exc,
+            )
 
     async def _keep(self, started: Started, value: bytes) -> None:
         if started.is_over:
             return
         started.is_over = True
         try:
-            is_kept = await self._store.replace(started.name, started.owner, value, self._ttl_s)
-            if not is_kept:
-                logger.warning("a reply came after its Idempotency-Key had run out: not kept")
+            if not await self._offer(started, value):
+                logger.warning(
+                    "a reply is not kept: its Idempotency-Key has run out, or is out of reach"
+                )
         except StorageUnavailable as exc:
             logger.warning("a reply cannot be kept for its Idempotency-Key: %s", exc)
         finally:
             self._end(started.name)
+
+    async def _offer(self, started: Started, value: bytes) -> bool:
+        """Have the store keep `value`; False when the key has run out, or is out of reach."""
+        replace = partial(
+            self._store.replace, started.name, started.owner, value, ttl_s=self._ttl_s
+        )
+        for pause_s in _KEEP_PAUSES_S:
+            # Counters that stand in for Redis meanwhile do not have the key: no error says so.
+            with contextlib.suppress(StorageUnavailable):
+                if await replace():
+                    return True
+            await asyncio.sleep(pause_s)
+        return await replace()
 
     def _end(self, name: str) -> None:
         end = self._ends.pop(name, None)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
+from one_api.counters.fallback import OutagePolicy, Resilient
 from one_api.counters.memory import MemoryCounters
 from one_api.errors import Conflict, IdempotencyMismatch, InvalidRequest, StorageUnavailable
 from one_api.policy.idempotency import Idempotency, Replay, Started, Tape, digest_of
@@ -279,6 +280,33 @@ async def test_without_a_store_nothing_is_begun_and_what_was_begun_ends_well(
         await waiting
     with pytest.raises(StorageUnavailable):
         await keys.begin("alice", "m", DIGEST)
+
+
+class SlowStore(MemoryCounters):
+    """Counters that do not answer in time, as often as they are told to."""
+
+    late = 0
+
+    @override
+    async def replace(self, key: str, owner: str, value: bytes, ttl_s: float) -> bool:
+        if self.late:
+            self.late -= 1
+            raise StorageUnavailable("late")
+        return await super().replace(key, owner, value, ttl_s)
+
+
+@pytest.mark.parametrize("policy", ["fail_open", "fail_closed"])
+async def test_reply_is_kept_by_a_store_that_was_slow_for_a_moment(
+    policy: OutagePolicy, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SlowStore()
+    keys = Idempotency(Resilient(store, MemoryCounters(), policy))
+    begun = await started(keys)
+    store.late = 2
+    await keys.finish(begun, REPLY)
+    assert REPLY == await keys.begin("alice", "k", DIGEST)
+    assert "not kept" not in caplog.text
+    assert "cannot be kept" not in caplog.text
 
 
 class StallingStore(MemoryCounters):
