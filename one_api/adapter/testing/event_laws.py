@@ -142,10 +142,18 @@ async def tells_sane_usage(subject: Subject) -> None:
     told = await _hear(subject)
     require(bool(told.usages), "no usage is told")
     usage = told.usages[-1]
-    counts = (usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens)
-    require(min(usage.prompt_tokens, usage.completion_tokens, *counts) >= 0, f"negative: {usage}")
+    counts = (
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.cache_write_1h_tokens,
+        usage.reasoning_tokens,
+    )
+    require(min(counts) >= 0, f"negative: {usage}")
     is_part = (
         usage.cached_tokens + usage.cache_write_tokens <= usage.prompt_tokens
+        and usage.cache_write_1h_tokens <= usage.cache_write_tokens
         and usage.reasoning_tokens <= usage.completion_tokens
     )
     require(is_part, f"details exceed the totals: {usage}")

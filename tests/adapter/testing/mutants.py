@@ -31,7 +31,12 @@ from one_api.adapter import (
     WireRequest,
 )
 from one_api.adapter.testing.fault_laws import STATUSES
-from tests.adapter.testing.parser_mutants import PARSERS, reading_with
+from tests.adapter.testing.parser_mutants import (
+    PARSERS,
+    KeepingLessThanNothing,
+    KeepingMoreThanIsWritten,
+    reading_with,
+)
 from tests.adapter.testing.plain_adapter import PlainAdapter, PlainSettings
 
 
@@ -394,6 +399,8 @@ def mistaking(status: int) -> type[PlainAdapter]:
 FURTHER: Final[Sequence[tuple[str, type[PlainAdapter]]]] = (
     ("parameters-ignored", SendsAllItIsGiven),
     ("usage-once", CountsOnlyWhenDone),
+    ("usage-sane", reading_with(KeepingMoreThanIsWritten)),
+    ("usage-sane", reading_with(KeepingLessThanNothing)),
     ("tasks-ended", LeavesTasksOfFailures),
 )
 

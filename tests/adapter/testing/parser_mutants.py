@@ -134,6 +134,18 @@ class Miscounting(Reading):
         return replace(super().usage(told), cached_tokens=told["in"] + 1)
 
 
+class KeepingMoreThanIsWritten(Reading):
+    @override
+    def usage(self, told: JsonObject) -> Usage:
+        return replace(super().usage(told), cache_write_tokens=1, cache_write_1h_tokens=2)
+
+
+class KeepingLessThanNothing(Reading):
+    @override
+    def usage(self, told: JsonObject) -> Usage:
+        return replace(super().usage(told), cache_write_1h_tokens=-1)
+
+
 class CallingWithoutCall(Reading):
     @override
     def bend(self, event: Event) -> Iterator[Event]:
