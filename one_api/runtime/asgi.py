@@ -21,7 +21,7 @@ import flask
 import orjson
 from greenlet import getcurrent
 
-from one_api.errors import GatewayError
+from one_api.errors import ConfigurationError, GatewayError
 from one_api.errors import ShuttingDown as ShuttingDownError
 from one_api.runtime.application import DispatchGreenlet, GatewayFlask
 from one_api.runtime.batches import send_batches
@@ -70,7 +70,9 @@ class ASGIBridge:
         try:
             await self.app.start()
         except Exception as exc:
-            logger.exception("the gateway could not start")
+            # What the operator can mend is told in a line: a traceback would only bury it.
+            is_told = isinstance(exc, ConfigurationError | GatewayError)
+            logger.error("the gateway could not start: %s", exc, exc_info=not is_told)
             await send({"type": "lifespan.startup.failed", "message": str(exc)})
             return
         loop = asyncio.get_running_loop()

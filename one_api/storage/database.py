@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 from one_api.errors import ConfigurationError, StorageUnavailable
 from one_api.storage import sqlite_file
 from one_api.storage.engines import AsyncConnection, AsyncEngine
-from one_api.storage.faults import sqlstate, translated
+from one_api.storage.faults import cause_of_silence, sqlstate, translated
 from one_api.storage.waiting import T, Waiting
 from one_api.storage.writers import MAX_WAITING, GroupCommit, TransactionEach, Work, Writer
 
@@ -177,6 +177,10 @@ async def _open_server(url: URL, pool_size: int) -> _Parts:
         await engine.dispose()
         if sqlstate(error) in _REFUSED:
             raise _misconfigured("the server refuses the user, the password or the name") from error
+        if isinstance(error, StorageUnavailable):
+            raise StorageUnavailable(
+                f"The database of DATABASE_URL does not answer: {cause_of_silence(error)}."
+            ) from error
         raise
     return _Parts(
         path=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,22 @@ def sqlstate(error: BaseException) -> str:
             return code
         seen = getattr(seen, "orig", None) or seen.__cause__
     return ""
+
+
+def cause_of_silence(error: BaseException) -> str:
+    """Why a server cannot be reached, as far as `error` or its causes tell; never where it is."""
+    seen: BaseException | None = error
+    while seen is not None:
+        match seen:
+            case ConnectionRefusedError():
+                return "nothing listens at its address"
+            case socket.gaierror():
+                return "the name of its host is not known"
+            case TimeoutError():
+                return "it says nothing in time"
+        seen = seen.__cause__
+    state = sqlstate(error)
+    return f"it answers with SQLSTATE {state}" if state else "the connection to it fails"
 
 
 def is_locked(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from one_api.errors import ConfigurationError, StorageUnavailable
 from one_api.runtime import Drain
 from one_api.runtime.asgi import ASGIBridge
 from tests.runtime.apps import RecordedServices, new_app
@@ -55,6 +56,27 @@ async def test_services_live_as_long_as_the_server() -> None:
     await life.task
     assert ["start", "stop"] == services.events
     assert {asyncio.get_running_loop()} == set(services.loops)
+
+
+@pytest.mark.parametrize(
+    ("failure", "has_traceback"),
+    [
+        (ConfigurationError("DATABASE_URL", "it is not a URL", "sqlite:///FILE"), False),
+        (StorageUnavailable("The database does not answer."), False),
+        (RuntimeError("no room"), True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_what_an_operator_can_mend_is_told_in_a_line(
+    failure: Exception, has_traceback: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    life = Life(ASGIBridge(new_app(RecordedServices(failure))))
+    await life.say("startup")
+    await life.task
+
+    (record,) = caplog.records
+    assert f"the gateway could not start: {failure}" == record.getMessage()
+    assert has_traceback == bool(record.exc_info)
 
 
 async def test_failure_to_start_is_told_to_the_server() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from one_api.errors import ConfigurationError, StorageUnavailable
 from one_api.storage.database import Database
+from one_api.storage.faults import cause_of_silence
 from one_api.storage.tables import budgets
 
 Work = Callable[[AsyncConnection], Awaitable[str]]
@@ -300,6 +302,46 @@ async def test_wrong_url_is_refused_without_being_told(url: str) -> None:
 
     assert SECRET not in str(refusal.value)
     assert "postgresql://USER" in str(refusal.value)
+
+
+async def test_server_that_is_not_there_is_told_without_its_address() -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and nobody listens
+        port = deaf.getsockname()[1]
+        with pytest.raises(StorageUnavailable) as outage:
+            await Database.open(f"postgresql://alice:{SECRET}@127.0.0.1:{port}/name")
+
+    told = "The database of DATABASE_URL does not answer: nothing listens at its address."
+    assert told == outage.value.message
+
+
+def chained(outer: Exception, cause: Exception) -> Exception:
+    outer.__cause__ = cause
+    return outer
+
+
+class Refusal(Exception):
+    """What a server says that has no connection left."""
+
+    sqlstate = "53300"
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (ConnectionRefusedError(111, SECRET), "nothing listens at its address"),
+        (socket.gaierror(-2, SECRET), "the name of its host is not known"),
+        (TimeoutError(SECRET), "it says nothing in time"),
+        (ConnectionResetError(104, SECRET), "the connection to it fails"),
+        (Refusal(SECRET), "it answers with SQLSTATE 53300"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_why_a_server_cannot_be_reached_is_told_of_its_cause(
+    cause: Exception, expected: str
+) -> None:
+    assert expected == cause_of_silence(cause)
+    assert expected == cause_of_silence(chained(StorageUnavailable("It is away."), cause))
 
 
 def test_import_brings_no_driver_and_no_migrations() -> None:
