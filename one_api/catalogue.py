@@ -102,6 +102,7 @@ class Pool:
             limits=entry.limits,
             breaker=entry.breaker,
             on_hang_up=entry.on_hang_up,
+            is_probed=entry.is_probed,
             price=entry.prices.get(public) or entry.prices.get(ALL_MODELS),
             context_window=_window(entry, public) or (info.context_window if info else None),
             is_guess=is_guess,

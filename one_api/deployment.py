@@ -96,7 +96,8 @@ class Group:
 
     `after_commit` is what happens when a stream breaks that the client has begun to read.
     `sticky` keeps one conversation with one deployment for as long as that can answer.
-    `breaker` holds for deployments that have no terms of their own.
+    `breaker` holds for deployments that have no terms of their own, and `probe` for those that do
+    not say themselves whether they are asked for signs of life.
     """
 
     name: str = "default"
@@ -104,6 +105,7 @@ class Group:
     after_commit: AfterCommit = "error"
     sticky: bool = False
     breaker: BreakerTerms = NO_TERMS
+    probe: bool = True
 
 
 NO_LIMITS = DeploymentLimits()
@@ -117,7 +119,8 @@ class Deployment:
     Of one group, those of a lower `order` are tried first; within one order the group's strategy
     decides. `context_window` is in tokens. `is_guess` marks an upstream that did not say which
     models it has: that it does not know this one is not the caller's mistake. `on_hang_up` says
-    whether a stream whose client has gone is cancelled, or heard out for its usage.
+    whether a stream whose client has gone is cancelled, or heard out for its usage. `is_probed`
+    says whether it is asked for signs of life when nobody else asks it.
     """
 
     model: str
@@ -133,6 +136,7 @@ class Deployment:
     context_window: int | None = None
     is_guess: bool = False
     on_hang_up: OnHangUp = "cancel"
+    is_probed: bool = True
     #: How logs and headers call this deployment.
     name: str = field(init=False, repr=False, compare=False)
 

@@ -63,7 +63,8 @@ class IdleWatch:
 class Prober:
     """Asks deployments that have had no request for `interval_s` seconds for a sign of life.
 
-    Those are the deployments that were ever asked, and one of each provider that never was. What
+    Those are the deployments that were ever asked, and one of each provider that never was, but for
+    those that the operator does not want to be asked. What
     comes of it counts for breakers and credentials as a request does. Never asks for a completion,
     and nobody once `drain` has begun, or where the interval is 0. An adapter without a probe of its
     own lists its models, once for all of its deployments.
@@ -135,7 +136,7 @@ class Prober:
                 if deployment.adapter not in asked:
                     asked.add(deployment.adapter)
                     known[deployment.name] = deployment
-        return list(known.values())
+        return [one for one in known.values() if one.is_probed]
 
     def _group_of(self, deployment: Deployment) -> str:
         """Whose sign of life stands for whose."""

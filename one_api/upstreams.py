@@ -32,7 +32,8 @@ class UpstreamEntry:
     `adapter` None stands for the installed adapter that answers for such entries. `models` are
     public names, which may be patterns (`gpt-*`); None for whatever the provider lists.
     `model_map` leads from public names to the upstream's own. `prices` and `context_windows` are
-    by public name, or for `ALL_MODELS`. `line` is the entry's first line in its file.
+    by public name, or for `ALL_MODELS`. `probe` None stands for what the group says.
+    `line` is the entry's first line in its file.
     """
 
     name: str
@@ -47,9 +48,15 @@ class UpstreamEntry:
     limits: DeploymentLimits = NO_LIMITS
     breaker: BreakerTerms = NO_TERMS
     on_hang_up: OnHangUp = "cancel"
+    probe: bool | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
     context_windows: Mapping[str, int] = field(default_factory=dict)
     line: int = 0
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether its deployments are asked for signs of life when nobody else asks them."""
+        return self.group.probe if self.probe is None else self.probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

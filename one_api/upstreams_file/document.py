@@ -82,13 +82,14 @@ def _group(name: str, value: Value) -> Group:
     check_name(name, value)
     if value.is_null:  # named for its place in the order only
         return Group(name=name)
-    fields = value.fields(("strategy", "after_commit", "sticky", "breaker"))
+    fields = value.fields(("strategy", "after_commit", "sticky", "breaker", "probe"))
     return Group(
         name=name,
         strategy=fields.read("strategy", _strategy, "ordered"),
         after_commit=fields.read("after_commit", _after_commit, "error"),
         sticky=fields.read("sticky", Value.flag, False),
         breaker=fields.read("breaker", read_breaker, NO_TERMS),
+        probe=fields.read("probe", Value.flag, True),
     )
 
 

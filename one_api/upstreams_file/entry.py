@@ -30,6 +30,7 @@ T = TypeVar("T")
 FIELDS = (
     "name", "adapter", "sk", "endpoint", "timeout", "timeouts", "options", "models", "model_map",
     "group", "weight", "order", "limits", "breaker", "price", "context_window", "on_hang_up",
+    "probe",
 )  # fmt: skip
 _AMOUNTS = ("input", "output", "cached_input", "cache_write", "cache_write_1h", "reasoning")
 _OTHER_NAMES = {"api_key": "sk", "base_url": "endpoint"}
@@ -67,6 +68,7 @@ def read_entry(
         limits=fields.read("limits", _limits, NO_LIMITS),
         breaker=fields.read("breaker", read_breaker, NO_TERMS),
         on_hang_up=fields.read("on_hang_up", _on_hang_up, "cancel"),
+        probe=fields.read("probe", Value.flag, None),
         prices=fields.read("price", _prices, {}),
         context_windows=fields.read("context_window", _context_windows, {}),
         line=value.line,

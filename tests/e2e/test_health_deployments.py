@@ -101,8 +101,10 @@ class HandClock(SystemClock):
 class Probed:
     """A registry with one provider, a router, and a prober, by a clock that is set by hand."""
 
-    def __init__(self, directory: Path, provider: ScriptedUpstream, interval_s: float) -> None:
-        path = written(directory, ALONE, {"a": provider.url})
+    def __init__(
+        self, directory: Path, provider: ScriptedUpstream, interval_s: float, file: str = ALONE
+    ) -> None:
+        path = written(directory, file, {"a": provider.url})
         settings = Settings(upstreams_file=path, database_url="none", one_api_adapters="openai")
         self.upstream = new_upstream()
         self.registry: ModelRegistry = load_registry(settings, self.upstream)
@@ -207,6 +209,29 @@ class TestProbes:
                 probed.drain.is_draining = True
                 await probed.look_after(100)
         assert [] == provider.requests
+
+    @pytest.mark.parametrize("was_asked", [False, True], ids=["never asked", "asked before"])
+    @pytest.mark.parametrize(
+        ("group", "entry", "is_probed"),
+        [
+            ("", "", True),
+            ("probe: false", "", False),
+            ("probe: false", "probe: true", True),
+            ("", "probe: false", False),
+            ("probe: true", "probe: false", False),
+        ],
+    )
+    async def test_the_file_says_who_is_left_alone(
+        self, group: str, entry: str, is_probed: bool, was_asked: bool, tmp_path: Path
+    ) -> None:
+        file = f"groups: {{default: {{{group}}}}}\n" + ALONE.replace("[m]", f"[m], {entry}")
+        with provider_with(models_reply(["m"])) as provider:
+            async with Probed(tmp_path, provider, 40, file) as probed:
+                if was_asked:
+                    probed.fail(1)
+                await probed.look_after(0)
+                await probed.look_after(41)
+        assert [MODELS_PATH] * is_probed == [request.path for request in provider.requests]
 
     async def test_a_gateway_probes_when_it_is_told_to(self, tmp_path: Path) -> None:
         async with world(tmp_path, ALONE, probe_interval_s=0.05) as gateway:

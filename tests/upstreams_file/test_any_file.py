@@ -45,6 +45,7 @@ GROUPS = st.builds(
     strategy=st.sampled_from(["ordered", "weighted", "least_busy", "lowest_cost"]),
     after_commit=st.sampled_from(["error", "continue"]),
     sticky=st.booleans(),
+    probe=st.booleans(),
 )
 TIMEOUTS = st.builds(
     lambda connect_s, first_s, idle_s, total_s: Timeouts(
@@ -98,6 +99,7 @@ ENTRIES = st.builds(
         concurrent_requests=st.none() | COUNTS,
     ),
     breaker=TERMS,
+    probe=st.none() | st.booleans(),
     prices=st.dictionaries(MODELS | st.just("*"), PRICES, min_size=1, max_size=2),
     context_windows=st.dictionaries(MODELS | st.just("*"), COUNTS, max_size=2),
 )
@@ -175,6 +177,7 @@ def written(entry: UpstreamEntry) -> dict[str, Any]:
             }
         ),
         "breaker": written_breaker(entry.breaker),
+        **given_ones({"probe": entry.probe}),
         "price": {model: given_ones(price) for model, price in prices.items()},
         "context_window": dict(entry.context_windows),
     }
@@ -207,6 +210,7 @@ def test_what_was_written_is_read(
                     "after_commit": group.after_commit,
                     "sticky": group.sticky,
                     "breaker": written_breaker(group.breaker),
+                    "probe": group.probe,
                 }
                 for name, group in groups.items()
             },
@@ -272,6 +276,7 @@ FIELDS = st.sampled_from(
             "price",
             "context_window",
             "on_hang_up",
+            "probe",
             "input",
             "output",
         ),

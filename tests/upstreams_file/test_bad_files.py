@@ -15,7 +15,8 @@ from tests.upstreams_file.files import error_of
 
 FIELDS = (
     "known are: name, adapter, sk, endpoint, timeout, timeouts, options, models, model_map, "
-    "group, weight, order, limits, breaker, price, context_window, on_hang_up, api_key, base_url"
+    "group, weight, order, limits, breaker, price, context_window, on_hang_up, probe, "
+    "api_key, base_url"
 )
 NAME = "must be a name: 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first"
 PRICE = "must be a number of US dollars per million tokens, 0 or greater"
@@ -99,7 +100,9 @@ FILES: list[tuple[str, str, str]] = [
      ":1: groups.a.sticky: must be true or false"),
     ("group_unknown", "groups: {a: {order: 1}}",
      ":1: groups.a.order: unknown field; known are: strategy, after_commit, sticky, "
-     "breaker"),
+     "breaker, probe"),
+    ("probe_of_a_group", "groups: {a: {probe: 5}}",
+     ":1: groups.a.probe: must be true or false"),
     # aliases
     ("alias_of_itself", "aliases:\n  a: [b, a]", ":2: aliases.a: leads back to itself"),
     ("alias_circle", "aliases:\n  x: a\n  a: [z, b]\n  b: c\n  c: a",
@@ -228,6 +231,7 @@ ENTRIES: list[tuple[str, str, str]] = [
      "price.m*: must be the name of one model: '*' means nothing here"),
     ("on_hang_up_wrong", "on_hang_up: wait",
      "on_hang_up: must be one of cancel, drain"),
+    ("probe_wrong", "probe: 30", "probe: must be true or false"),
     ("context_window_zero", "context_window: 0",
      "context_window: must be a whole number of tokens, 1 or greater"),
     ("context_window_suffix", "context_window: 128k",

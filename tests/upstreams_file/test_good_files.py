@@ -38,7 +38,7 @@ authorization:
   - second-key
 groups:
   near: {strategy: lowest_latency, after_commit: continue, sticky: true, breaker: {failures: 2}}
-  far:
+  far: {probe: false}
 aliases:
   fast: small-model
   "gpt-4*": [large-model, other-model]
@@ -59,6 +59,7 @@ upstreams:
     price: {input: 0.25, output: 2, cached_input: 0.025, cache_write: 0.3, reasoning: 3}
     context_window: 128000
     on_hang_up: drain
+    probe: no
   - base_url: http://127.0.0.1:8080/v1
     api_key: other
     models: a
@@ -121,7 +122,7 @@ def test_the_full_form_says_everything(tmp_path: Path) -> None:
 
     expected = Upstreams(
         authorization=(SecretStr("key-from-environment"), SecretStr("second-key")),
-        groups=(near, Group(name="far"), spare),
+        groups=(near, Group(name="far", probe=False), spare),
         aliases={"fast": ("small-model",), "gpt-4*": ("large-model", "other-model")},
         entries=(
             UpstreamEntry(
@@ -162,6 +163,7 @@ def test_the_full_form_says_everything(tmp_path: Path) -> None:
                 },
                 context_windows={"*": 128_000},
                 on_hang_up="drain",
+                probe=False,
                 line=11,
             ),
             UpstreamEntry(
@@ -177,7 +179,7 @@ def test_the_full_form_says_everything(tmp_path: Path) -> None:
                     "*": Price(input_usd=Decimal(0), output_usd=Decimal(0)),
                 },
                 context_windows={"a": 1_000, "*": 2_000},
-                line=27,
+                line=28,
             ),
         ),
         path=tmp_path / "upstreams.yaml",

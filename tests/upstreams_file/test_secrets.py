@@ -18,6 +18,7 @@ groups: {a: @}
 groups: {a: {strategy: @}}
 groups: {a: {after_commit: @}}
 groups: {a: {sticky: @}}
+groups: {a: {probe: @}}
 aliases: @
 aliases: {a: @}
 aliases: {a: [b, @]}
@@ -49,6 +50,7 @@ model_map: @
 model_map: {a: @}
 group: @
 weight: @
+probe: @
 order: @
 limits: @
 limits: {requests_per_minute: @}
