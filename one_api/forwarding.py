@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from one_api.adapter.base import Call
 from one_api.adapter.http import MAX_ERROR_BYTES, send_for
 from one_api.adapter.http_errors import error_from_reply
-from one_api.adapter.passthrough import RawRequest, SupportsPassthrough
+from one_api.adapter.passthrough import RawRequest, SupportsPassthrough, secrets_of
 from one_api.bindings import SNIFFED_BYTES, Bindings, id_in_path
 from one_api.deployment import Deployment
 from one_api.endings import Charge, Ending, failure_of
@@ -226,7 +226,7 @@ class Forwarder:
                 if body is not None and body.error is not None:
                     raise body.error from exc
                 raise
-            mask = Mask(adapter.settings.secrets())
+            mask = Mask(secrets_of(adapter))
             source = _concealed(_all(first, source), mask)
             chunks = self._pieces(stack.pop_all(), source, reply, attempt, _charge(request))
             # Begun here: closing a generator that never ran would keep the connection open.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -21,11 +22,17 @@ RENEW_BEFORE_S: Final = 60.0
 RENEW_AGAIN_S: Final = 5.0
 #: A provider that refuses a fresh credential is not asked for another one sooner than this.
 REFUSAL_PAUSE_S: Final = 30.0
+#: So many credentials are known for secrets: with the current one the one before, which requests
+#: under way may have been sent with.
+_REMEMBERED: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """Headers that open a provider, until `expires_at_s` (since the epoch; None: until refused)."""
+    """Headers that open a provider, until `expires_at_s` (since the epoch; None: until refused).
+
+    Their values are taken for secrets: what is none belongs to the request.
+    """
 
     headers: Mapping[str, str] = field(repr=False)
     expires_at_s: float | None = None
@@ -64,9 +71,14 @@ class CredentialKeeper:
         self._context = context
         self._clock = context.clock
         self._held: _Held | None = None
+        self._fetched: deque[Credential] = deque(maxlen=_REMEMBERED)
         self._fetching = asyncio.Lock()
         self._fetcher: asyncio.Task[object] | None = None
         self._refused_at_s: float | None = None
+
+    def secrets(self) -> tuple[str, ...]:
+        """What may not be told of the last credentials that were fetched."""
+        return tuple(secret for credential in self._fetched for secret in _secrets(credential))
 
     @asynccontextmanager
     async def send(self, wire: WireRequest, timeouts: Timeouts) -> AsyncIterator[WireReply]:
@@ -138,6 +150,7 @@ class CredentialKeeper:
             return self._held
         finally:
             self._fetcher = None
+        self._fetched.append(credential)
         self._held = _Held(credential, self._renewal_of(credential))
         return self._held
 

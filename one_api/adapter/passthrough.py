@@ -6,8 +6,10 @@ from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from one_api.adapter.http import HTTPModelAdapter
+
 if TYPE_CHECKING:
-    from one_api.adapter.base import Call
+    from one_api.adapter.base import BaseModelAdapter, Call
     from one_api.adapter.http import WireRequest
 
 
@@ -36,3 +38,10 @@ class SupportsPassthrough(Protocol):
 
         Pure. No part of `request` may decide which host is called.
         """
+
+
+def secrets_of(adapter: BaseModelAdapter) -> tuple[str, ...]:
+    """What no reply may quote: the secrets in its settings, and of what `adapter` fetched last."""
+    keeper = adapter._credentials if isinstance(adapter, HTTPModelAdapter) else None
+    fetched = () if keeper is None else keeper.secrets()
+    return (*adapter.settings.secrets(), *fetched)

@@ -38,6 +38,7 @@ from one_api.adapter import (
     WireRequest,
 )
 from one_api.adapter.http import send_for
+from one_api.adapter.passthrough import secrets_of
 
 REQUEST = ChatCompletionRequest.from_wire(
     {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -336,6 +337,22 @@ async def test_errors_do_not_tell_it() -> None:
         await adapter.ask()
     assert "[redacted] may not do that" == caught.value.message
     assert "token" not in repr(Credential(headers={"Authorization": "token"}))
+
+
+async def test_the_last_two_are_known_for_secrets() -> None:
+    adapter = TokenAdapter(Provider(), life_s=100)
+    assert () == secrets_of(adapter)
+    for expected in (("token-1",), ("token-1", "token-2"), ("token-2", "token-3")):
+        await adapter.ask()
+        adapter.clock.at_s += 100
+        told = secrets_of(adapter)
+        assert {*expected, *(f"Bearer {token}" for token in expected)} == set(told)
+
+
+async def test_one_that_was_refused_is_known_for_a_secret() -> None:
+    adapter = TokenAdapter(Provider(accepts={"token-2"}))
+    await adapter.ask()
+    assert {"token-1", "token-2"} <= set(secrets_of(adapter))
 
 
 async def test_a_fetch_that_takes_too_long_is_an_outage() -> None:
