@@ -40,8 +40,10 @@ class _Asked(NamedTuple):
     name: str
     amount: int
     limit: int
-    kind: AskKind = "window"
-    window_s: int = 60
+    kind: AskKind
+    window_s: int
+    #: Which counter it is for.
+    place: tuple[str, int]
 
 
 class Ask(_Asked):
@@ -64,7 +66,15 @@ class Ask(_Asked):
             raise ValueError(f"{name}: a window has 1 to {MAX_WINDOW_S} s")
         if kind == "concurrency" and amount != 1:
             raise ValueError(f"{name}: leases are asked for one at a time")
-        return super().__new__(cls, name, amount, limit, kind, window_s)
+        place = name, 0 if kind == "concurrency" else window_s
+        return super().__new__(cls, name, amount, limit, kind, window_s, place)
+
+    def of(self, amount: int) -> Self:
+        """The same ask for another amount of a window. Raises: ValueError for a negative one."""
+        name, _, limit, kind, window_s, place = self
+        if amount < 0 or kind == "concurrency":
+            raise ValueError(f"{name}: {amount} cannot be asked for")
+        return super().__new__(type(self), name, amount, limit, kind, window_s, place)
 
 
 class Standing(NamedTuple):
@@ -149,7 +159,8 @@ class Counters(Protocol):
     async def claim(self, key: str, owner: str, ttl_s: float) -> bytes | None:
         """Make `key` the property of `owner` if nobody has it: None then, else what `get` tells.
 
-        An owner that claims again what it has not yet replaced keeps it for another `ttl_s`.
+        An owner that claims again what it has not yet replaced keeps it for another `ttl_s`. One
+        whose claim failed takes another name: whatever came of it is given back.
         """
 
     async def replace(self, key: str, owner: str, value: bytes, ttl_s: float) -> bool:
@@ -171,5 +182,5 @@ def require_distinct(asks: Sequence[Ask]) -> None:
     """Raises: ValueError when two of `asks` are for the same counter."""
     if len({ask.name for ask in asks}) == len(asks):
         return  # the usual case, and the quick one
-    if len({(ask.kind, ask.name, ask.window_s) for ask in asks}) != len(asks):
+    if len({ask.place for ask in asks}) != len(asks):
         raise ValueError("two asks of one take are for the same counter")

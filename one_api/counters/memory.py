@@ -40,15 +40,15 @@ class MemoryCounters(Counters):
     ) -> None:
         self._clock = clock
         self._lease_ms = int(lease_s * 1000)
-        self._windows: dict[tuple[str, int], _Window] = {}
-        self._leases: dict[str, _Leases] = {}
+        #: By the places of what is asked for.
+        self._counters: dict[tuple[str, int], _Window | _Leases] = {}
         self._grants = count()
         self._sweep_at = _MIN_SWEEP
         self._entries = Entries(clock, max_bytes=max_bytes)
 
     def __len__(self) -> int:
         """How many counters there are."""
-        return len(self._windows) + len(self._leases)
+        return len(self._counters)
 
     @property
     def bytes_used(self) -> int:
@@ -60,8 +60,10 @@ class MemoryCounters(Counters):
         now_ms = int(self._clock() * 1000)
         lease = str(next(self._grants))
         standings: list[Standing] = []
+        counters = self._counters
         for ask in asks:
-            standing = self._counter(ask, now_ms).take(ask, lease, now_ms)
+            counter = counters.get(ask.place) or self._begun(ask, now_ms)
+            standing = counter.take(ask, lease, now_ms)
             if standing is None:
                 self._undo(standings, lease)
                 return self._refuse(asks, lease, now_ms)
@@ -79,11 +81,12 @@ class MemoryCounters(Counters):
         if not grant.is_granted:
             return
         is_settled, grant.is_settled = grant.is_settled, True
-        for (name, amount, _, kind, window_s), _, _, index in grant.standings:
-            if kind == "concurrency":
-                self._release(name, grant.lease)
-            elif not is_settled and name in actual:
-                self._correct((name, window_s), index, max(actual[name], 0) - amount)
+        for ask, _, _, index in grant.standings:
+            name = ask.name
+            if ask.kind == "concurrency":
+                self._release(ask, grant.lease)
+            elif name in actual and not is_settled:
+                self._correct(ask, index, max(actual[name], 0) - ask.amount)
 
     @override
     async def take(self, asks: Sequence[Ask]) -> Grant:
@@ -93,12 +96,13 @@ class MemoryCounters(Counters):
     @override
     async def settle(self, grant: Grant, actual: Mapping[str, int]) -> None:
         for (ask, _, _, index), difference in grant.corrections(actual):
-            self._correct((ask.name, ask.window_s), index, difference)
+            self._correct(ask, index, difference)
 
     @override
     async def release(self, grant: Grant) -> None:
-        for name in grant.leased:
-            self._release(name, grant.lease)
+        for ask, _, _, _ in grant.standings:
+            if grant.is_granted and is_lease(ask):
+                self._release(ask, grant.lease)
 
     @override
     async def get(self, key: str) -> bytes | None:
@@ -124,26 +128,20 @@ class MemoryCounters(Counters):
     async def close(self) -> None:
         """Nothing is to be let go of."""
 
-    def _counter(self, ask: Ask, now_ms: int) -> _Window | _Leases:
-        name, _, _, kind, window_s = ask
-        if kind == "window":
-            window = self._windows.get((name, window_s))
-            if window is None:
-                self._sweep(now_ms)
-                window = self._windows[name, window_s] = _Window(window_s * 1000)
-            return window
-        leases = self._leases.get(name)
-        if leases is None:
-            self._sweep(now_ms)
-            leases = self._leases[name] = _Leases(self._lease_ms)
-        return leases
+    def _begun(self, ask: Ask, now_ms: int) -> _Window | _Leases:
+        """A new counter."""
+        self._sweep(now_ms)
+        counter: _Window | _Leases
+        counter = _Leases(self._lease_ms) if is_lease(ask) else _Window(ask.window_s * 1000)
+        self._counters[ask.place] = counter
+        return counter
 
     def _undo(self, taken: Sequence[Standing], lease: str) -> None:
         for ask, _, _, index in taken:
             if is_lease(ask):
-                self._release(ask.name, lease)
+                self._release(ask, lease)
             else:
-                self._correct((ask.name, ask.window_s), index, -ask.amount)
+                self._correct(ask, index, -ask.amount)
 
     def _refuse(self, asks: Sequence[Ask], lease: str, now_ms: int) -> Grant:
         """Why `asks`, of which nothing is taken, cannot all be had."""
@@ -151,7 +149,7 @@ class MemoryCounters(Counters):
         wait_ms: int | None = 0
         standings: list[Standing] = []
         for ask in asks:
-            counter = self._counter(ask, now_ms)
+            counter = self._counters.get(ask.place) or self._begun(ask, now_ms)
             counter.advance(now_ms)
             ask_wait_ms = counter.wait_ms(ask, now_ms)
             if wait_ms is not None and (ask_wait_ms is None or ask_wait_ms > wait_ms):
@@ -166,17 +164,15 @@ class MemoryCounters(Counters):
             retry_after_s=None if wait_ms is None else wait_ms / 1000,
         )
 
-    def _correct(self, key: tuple[str, int], index: int, difference: int) -> None:
-        window = self._windows.get(key)
-        if window is not None:
+    def _correct(self, ask: Ask, index: int, difference: int) -> None:
+        window = self._counters.get(ask.place)
+        if isinstance(window, _Window):
             window.correct(index, difference)
 
-    def _release(self, name: str, lease: str) -> None:
-        leases = self._leases.get(name)
-        if leases is not None:
+    def _release(self, ask: Ask, lease: str) -> None:
+        leases = self._counters.get(ask.place)
+        if isinstance(leases, _Leases):
             leases.ends_ms.pop(lease, None)
-            if not leases.ends_ms:
-                del self._leases[name]
 
     def _sweep(self, now_ms: int) -> None:
         """Forget what counts nothing, each time that there is twice as much as had to be kept.
@@ -184,17 +180,13 @@ class MemoryCounters(Counters):
         So callers that come once, as by address, take no memory for ever, and finding them takes
         no time to speak of.
         """
-        if len(self) < self._sweep_at:
+        if len(self._counters) < self._sweep_at:
             return
-        for key, window in list(self._windows.items()):
-            window.advance(now_ms)
-            if window.is_idle:
-                del self._windows[key]
-        for name, leases in list(self._leases.items()):
-            leases.advance(now_ms)
-            if not leases.ends_ms:
-                del self._leases[name]
-        self._sweep_at = max(2 * len(self), _MIN_SWEEP)
+        for place, counter in list(self._counters.items()):
+            counter.advance(now_ms)
+            if counter.is_idle:
+                del self._counters[place]
+        self._sweep_at = max(2 * len(self._counters), _MIN_SWEEP)
 
 
 class _Window:
@@ -284,6 +276,10 @@ class _Leases:
         self._lease_ms = lease_ms
         #: By lease, in the order in which they end.
         self.ends_ms: dict[str, int] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.ends_ms
 
     def advance(self, now_ms: int) -> None:
         """Forget what has ended."""

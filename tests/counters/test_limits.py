@@ -214,3 +214,21 @@ def test_what_cannot_be_counted_cannot_be_asked_for(
 ) -> None:
     with pytest.raises(ValueError, match="alice"):
         Ask("alice", amount, limit, kind, window_s)  # type: ignore[arg-type]  # from a table
+
+
+def test_the_same_is_asked_for_another_amount() -> None:
+    asked = Ask("alice", 1, 10, window_s=5)
+
+    assert Ask("alice", 3, 10, window_s=5) == asked.of(3)
+    with pytest.raises(ValueError, match="alice"):
+        asked.of(-1)
+    with pytest.raises(ValueError, match="alice"):
+        Ask("alice", 1, 10, "concurrency").of(1)
+
+
+async def test_a_window_and_a_concurrency_of_one_name_are_two_counters(world: World) -> None:
+    asks = [Ask("alice", 1, 1), Ask("alice", 1, 1, "concurrency")]
+
+    grant = await world.counters.take(asks)
+
+    assert [0, 0] == remaining(grant)
