@@ -33,7 +33,7 @@ from one_api.fanout import MAX_REPLIES, fan_out
 from one_api.policy.caps import require_within
 from one_api.policy.demand import Demand
 from one_api.stopping import enforce_stops, read_relayed
-from one_api.tokens import AnyRequest, TokenCounter
+from one_api.tokens import AnyRequest, TokenCounter, estimated_prompt_tokens
 
 if TYPE_CHECKING:
     from one_api.deployment import Deployment
@@ -85,8 +85,6 @@ class Gateway:
         self._options = options
         self._asking = Asking(failover, strict_params=options.strict_params)
         self._delivery = Delivery(counter or TokenCounter(), options.hold_back)
-        #: Without encodings it only measures: good enough for a promise, and quick.
-        self._gauge = TokenCounter()
 
     async def chat(
         self,
@@ -114,18 +112,18 @@ class Gateway:
         recall = self._caching.recall(request, context) if self._caching else None
         ask = self._asker(request, dialect, recall)
         if recall is None:
-            return await self._failover.run(deployments, ask, context, self._terms(request))
+            return await self._failover.run(deployments, ask, context, _terms(request))
         try:
             hit = await recall.find()
             if hit is None:
-                reply = await self._failover.run(deployments, ask, context, self._terms(request))
+                reply = await self._failover.run(deployments, ask, context, _terms(request))
                 reply.headers[CACHE_HEADER] = "miss"
                 return reply
         except BaseException:
             recall.close()
             raise
         if context.account is not None:
-            await context.account.admit(deployments, partial(self._measure, request))
+            await context.account.admit(deployments, partial(_measure, request))
         form = self._form(request, deployments[0])
         return await replayed(hit, request, form, dialect, context)
 
@@ -161,22 +159,11 @@ class Gateway:
                 answer = self._ask_completion(request, attempt, adapter, lease)
                 return await self._delivery.deliver(answer)
 
-        return await self._failover.run(deployments, ask, context, self._terms(request))
+        return await self._failover.run(deployments, ask, context, _terms(request))
 
     async def close(self) -> None:
         """Wait for what is still to be settled of streams whose clients have gone."""
         await self._delivery.close()
-
-    def _terms(self, request: AnyRequest) -> Terms:
-        return Terms(is_stream=request.wants_stream, measure=partial(self._measure, request))
-
-    async def _measure(self, request: AnyRequest) -> Demand:
-        """What `request` may use at most, by our own count."""
-        completion = request.completion_limit
-        return Demand(
-            prompt_tokens=await self._gauge.prompt_tokens(request),
-            completion_tokens=None if completion is None else completion * (request.n or 1),
-        )
 
     def _named_or_default(self, model: str | None) -> str:
         named = model or self._options.default_model
@@ -261,6 +248,19 @@ class Gateway:
             functions=request.functions is not None,
             reasoning_field=self._options.reasoning_field,
         )
+
+
+def _terms(request: AnyRequest) -> Terms:
+    return Terms(is_stream=request.wants_stream, measure=partial(_measure, request))
+
+
+def _measure(request: AnyRequest) -> Demand:
+    """What `request` may use at most, by our own estimate."""
+    completion = request.completion_limit
+    return Demand(
+        prompt_tokens=estimated_prompt_tokens(request),
+        completion_tokens=None if completion is None else completion * (request.n or 1),
+    )
 
 
 def _checked_replies(count: int) -> int:

@@ -117,6 +117,12 @@ class TokenCounter:
         return _count(encoding, texts)
 
 
+def estimated_prompt_tokens(request: AnyRequest) -> int:
+    """What `request` asks with, by length alone: good enough for a promise, and never waits."""
+    texts, extra = _prompt_texts(request)
+    return extra + sum(map(estimate, texts))
+
+
 def estimate(text: str) -> int:
     """Tokens by length: one for every four bytes, rounded up."""
     # A text that is all ASCII need not be encoded to tell how long it would be.
@@ -178,8 +184,11 @@ def _prompt_texts(request: AnyRequest) -> tuple[list[str], int]:
     extra = _PER_REPLY + _PER_MESSAGE * len(request.messages)
     for message in request.messages:
         fields: Mapping[str, Any] = message
-        texts.append(fields["role"])
         content = fields.get("content")
+        if isinstance(content, str) and len(fields) == 2:
+            texts += fields.values()  # as most: a role, which every message has, and its text
+            continue
+        texts.append(fields["role"])
         if isinstance(content, str):
             texts.append(content)
         elif content:

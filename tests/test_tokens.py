@@ -23,8 +23,11 @@ from one_api.tokens import (
     TokenCounter,
     encoding_name,
     estimate,
+    estimated_prompt_tokens,
     load_from_cache,
 )
+
+TOOL = {"type": "function", "function": {"name": "f", "description": "日本語"}}
 
 
 def small_encoding() -> tiktoken.Encoding:
@@ -78,6 +81,22 @@ async def test_a_prompt_alone_counts_as_with_its_reply() -> None:
     # 3 for the reply and 3 a message; user, assistant, ann, f and {}; the text, image and call.
     assert 3 + 6 + 1 + 3 + (1 + 1) + 1 + 1 + 3 + 85 + 8 == usage.prompt_tokens
     assert usage.prompt_tokens == await counter.prompt_tokens(request, "gpt-4o")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param({"role": "user", "content": "日本語 and more"}, id="text"),
+        pytest.param({"role": "user", "content": "hello", "name": "ann"}, id="name"),
+        pytest.param({"role": "user", "content": [{"type": "text", "text": "hello"}]}, id="parts"),
+        pytest.param({"role": "assistant", "content": "a", "refusal": "No."}, id="more fields"),
+    ],
+)
+async def test_an_estimate_is_what_is_counted_without_ranks(message: dict[str, Any]) -> None:
+    request = chat(messages=[message, message], tools=[TOOL])
+    told = await TokenCounter().prompt_tokens(request, "gpt-4o")
+
+    assert told == estimated_prompt_tokens(request)
 
 
 async def test_p49_a_missing_cache_is_no_failure(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from one_api.policy.prices import (
 )
 from one_api.policy.standing import refusal_of
 from one_api.redaction import redact
-from one_api.storage.entries import NO_TOKENS, BudgetCap, Reservation, Settlement
+from one_api.storage.entries import NO_TOKENS, BudgetCap, Budgets, Reservation, Settlement
 from one_api.storage.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ class Account:
         exchange.key_id = caller.id
         self._request_id = request_id
         self._meter = book.meter_of(caller)
+        #: Whether what is asked and answered is to be noted.
+        self.keeps_bodies = book.max_body_chars > 0
         self.headers: dict[str, str] = {}
 
     # -- before
@@ -167,17 +169,28 @@ class Account:
         Raises: RateLimitExceeded, BudgetExceeded, StorageUnavailable; PermissionDenied when a key
         with a budget asks for what has no price. A refused request has taken nothing.
         """
-        budgets = self._budgets()
-        allowed = self._priced(deployments) if budgets else deployments
+        meter = self._meter
+        allowed = deployments
+        budgets: Budgets = ()
+        if meter.has_budgets:  # Few keys: the names of the periods alone take 5 µs.
+            allowed, budgets = self._priced(deployments), self._budgets()
         if self._is_admitted:
             return allowed
         self._loop = asyncio.get_running_loop()
-        demand = await measure() if budgets or self._meter.counts_tokens else None
+        demand: Demand | None = None
+        if budgets or meter.counts_tokens:
+            told = measure()
+            demand = told if isinstance(told, Demand) else await told
         await self._take(demand)
         try:
-            await self._reserve(allowed, demand, budgets)
+            ledger = self._book.ledger
+            if ledger is not None and demand is not None and budgets:
+                most = self._most(allowed, demand)
+                await ledger.reserve(self._reservation(allowed, most, budgets))
+            elif ledger is not None:
+                ledger.begin(self._reservation(allowed))
         except BaseException:
-            self._give_back(self._meter.unused())
+            self._give_back(meter.unused())
             self._is_refused = True
             raise
         self._is_admitted = True
@@ -193,58 +206,49 @@ class Account:
         await self._take(None)
 
     async def _take(self, demand: Demand | None) -> None:
-        asks = self._meter.asks(demand)
+        meter, counters = self._meter, self._book.counters
+        asks = meter.asks(demand)
         if not asks:
             return
-        counters = self._book.counters
         if isinstance(counters, MemoryCounters):  # no task switch on the way to most requests
             grant = counters.take_nowait(asks)
         else:
             grant = await counters.take(asks)
-        self.headers = self._meter.headers(grant)
+        self.headers = meter.headers(grant)
         if not grant.is_granted:
             self._is_refused = True
             raise refusal_of(grant, self.headers)
         self._grant = grant
 
-    async def _reserve(
-        self,
-        deployments: Sequence[Deployment],
-        demand: Demand | None,
-        budgets: tuple[BudgetCap, ...],
-    ) -> None:
-        ledger = self._book.ledger
-        if ledger is None:
-            return
-        estimate = 0
-        if budgets and demand is not None:
-            prices = [self._book.prices.price_of(one) for one in deployments]
-            completion = demand.completion_tokens
-            if completion is None:
-                completion = self.caller.limits.max_tokens or DEFAULT_COMPLETION_TOKENS
-            estimate = max(
-                worst_case_microusd(price, demand.prompt_tokens, completion)
-                for price in prices
-                if price is not None
-            )
+    def _reservation(
+        self, deployments: Sequence[Deployment], most: int = 0, budgets: Budgets = ()
+    ) -> Reservation:
         exchange, is_logging = self.exchange, self._book.is_logging
-        await ledger.reserve(
-            Reservation(
-                request_id=self._request_id,
-                key_id=self.caller.id,
-                created_ms=time.time_ns() // 1_000_000,
-                endpoint=exchange.endpoint if is_logging else "",
-                model=deployments[0].model if deployments else "",
-                estimate_microusd=estimate,
-                budgets=budgets,
-                client_address=exchange.client_address if is_logging else None,
-            )
+        return Reservation(
+            request_id=self._request_id,
+            key_id=self.caller.id,
+            created_ms=time.time_ns() // 1_000_000,
+            endpoint=exchange.endpoint if is_logging else "",
+            model=deployments[0].model if deployments else "",
+            estimate_microusd=most,
+            budgets=budgets,
+            client_address=exchange.client_address if is_logging else None,
         )
 
-    def _budgets(self) -> tuple[BudgetCap, ...]:
+    def _most(self, deployments: Sequence[Deployment], demand: Demand) -> int:
+        """What a request may cost at most, whichever of `deployments` answers."""
+        completion = demand.completion_tokens
+        if completion is None:
+            completion = self.caller.limits.max_tokens or DEFAULT_COMPLETION_TOKENS
+        prices = [self._book.prices.price_of(one) for one in deployments]
+        return max(
+            worst_case_microusd(price, demand.prompt_tokens, completion)
+            for price in prices
+            if price is not None
+        )
+
+    def _budgets(self) -> Budgets:
         limits = self.caller.limits
-        if not limits.has_budgets:  # Most keys: the names of the periods alone take 5 µs.
-            return ()
         today = datetime.now(UTC).date()
         caps = (
             (f"day:{today:%Y-%m-%d}", limits.budget_day_microusd),
@@ -293,11 +297,6 @@ class Account:
         if room > 0:
             self._reply += data[:room]
 
-    @property
-    def keeps_bodies(self) -> bool:
-        """Whether what is asked and answered is to be noted."""
-        return self._book.max_body_chars > 0
-
     # -- after
 
     def close(self, status: int) -> None:
@@ -320,8 +319,7 @@ class Account:
                 loop.call_soon_threadsafe(self._settle, status)
 
     def _settle(self, status: int) -> None:
-        exchange, usage = self.exchange, self.exchange.usage
-        tokens = 0
+        exchange, usage, tokens = self.exchange, self.exchange.usage, 0
         if usage is not None:
             # Providers have been seen to tell 10**12 tokens, or fewer than none.
             exchange.usage = usage = bounded(usage)
@@ -340,6 +338,7 @@ class Account:
     def _settlement(self, status: int, usage: Usage | None) -> Settlement:
         exchange, book = self.exchange, self._book
         error, deployment = exchange.error, exchange.deployment
+        first_s = exchange.time_to_first_content_s
         request, reply, is_truncated = None, None, False
         if book.max_body_chars and book.logs_bodies:
             request, reply, is_truncated = self._bodies(book.max_body_chars)
@@ -350,7 +349,7 @@ class Account:
             deployment=None if deployment is None else deployment.name,
             attempts=len(exchange.attempts),
             is_stream=exchange.is_stream,
-            first_content_ms=_ms(exchange.time_to_first_content_s),
+            first_content_ms=None if first_s is None else round(first_s * 1000),
             usage=usage or NO_TOKENS,
             is_estimated=usage is not None and usage.estimated,
             cost_microusd=exchange.cost_microusd,
@@ -394,7 +393,3 @@ async def _return(grant: Grant, actual: Mapping[str, int]) -> None:
         await grant.origin.settle(grant, actual)
     if grant.leased:
         await grant.origin.release(grant)
-
-
-def _ms(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds * 1000)

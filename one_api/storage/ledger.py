@@ -147,24 +147,34 @@ class Ledger:
         Raises: BudgetExceeded; StorageUnavailable when there are budgets and the database cannot
         be asked in time, or after `close`; ValueError for an id that is in use.
         """
-        if self._is_closed:
-            raise StorageUnavailable("The ledger is closed.")
-        request_id = reservation.request_id
-        if request_id in self._open:
-            raise ValueError("a request of this id is under way")
-        record = reserved_record(reservation, self._journal.name)
-        self._open[request_id] = record
         if not reservation.budgets:
-            self._append(record)
+            self.begin(reservation)
             return
+        record = self._opened(reservation)
         try:
             # The row itself is the promise, so the journal need not have it too.
             work = partial(_admit, record=record, caps=dict(reservation.budgets))
             await self._database.write(work, timeout_s=self._admission_timeout_s)
         except BaseException as error:
             # Whether the row is there is not known when time ran out.
-            self.settle(request_id, self._refusal(reservation, error))
+            self.settle(reservation.request_id, self._refusal(reservation, error))
             raise
+
+    def begin(self, reservation: Reservation) -> None:
+        """Write down that a request without budgets begins; never waits.
+
+        Raises: StorageUnavailable after `close`; ValueError for an id that is in use.
+        """
+        self._append(self._opened(reservation))
+
+    def _opened(self, reservation: Reservation) -> JsonObject:
+        if self._is_closed:
+            raise StorageUnavailable("The ledger is closed.")
+        request_id = reservation.request_id
+        if request_id in self._open:
+            raise ValueError("a request of this id is under way")
+        record = self._open[request_id] = reserved_record(reservation, self._journal.name)
+        return record
 
     def settle(self, request_id: str, settlement: Settlement) -> bool:
         """Write down how a request ended; False when that is known already, or it never began.
@@ -211,15 +221,11 @@ class Ledger:
             await self._abandon(owner, None if is_ours else self._clock_ms() - LEASE_MS)
 
     def _append(self, record: JsonObject, *, is_expendable: bool = False) -> None:
-        self._journal.append(record, is_expendable=is_expendable)
-        self._call_for_writing()
-
-    def _call_for_writing(self) -> None:
-        pending = self._journal.pending
-        if pending:
-            self._has_work.set()
-            if pending >= BATCH_RECORDS:
-                self._has_batch.set()
+        journal = self._journal
+        journal.append(record, is_expendable=is_expendable)
+        self._has_work.set()
+        if journal.pending >= BATCH_RECORDS:
+            self._has_batch.set()
 
     def _refusal(self, reservation: Reservation, error: BaseException) -> Settlement:
         status, code = 500, "internal_error"
@@ -258,7 +264,8 @@ class Ledger:
             try:
                 await self._write_batch()
                 failures = 0
-                self._call_for_writing()
+                if self._journal.pending:
+                    self._has_work.set()
             except (StorageUnavailable, OSError) as error:
                 if not failures:
                     logger.warning("records of requests wait for the database: %s", error)
@@ -267,6 +274,8 @@ class Ledger:
                 failures = min(failures + 1, 10)
 
     async def _wait_for_batch(self) -> None:
+        if self._journal.pending >= BATCH_RECORDS:
+            return  # More came than the last batch could take.
         try:
             async with asyncio.timeout(BATCH_WAIT_S):
                 await self._has_batch.wait()

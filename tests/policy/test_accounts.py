@@ -100,8 +100,9 @@ class Books:
     def used(self, name: str) -> int:
         """What counts in a window, or how many leases are held."""
         if name.endswith(":running"):
-            leases = self.counters._leases.get(name)
-            return len(leases.ends_ms) if leases else 0
+            grant = self.counters.take_nowait([Ask(name, 1, MAX_LIMIT, "concurrency")])
+            self.counters.give_back_nowait(grant, {})
+            return MAX_LIMIT - grant.standings[0].remaining - 1
         (standing,) = self.counters.take_nowait([Ask(name, 0, MAX_LIMIT)]).standings
         return MAX_LIMIT - standing.remaining
 
@@ -305,6 +306,14 @@ async def test_without_a_limit_of_the_key_no_header_tells_anything() -> None:
     await admit(account)
 
     assert {} == account.headers
+
+
+async def test_a_measure_may_tell_at_once() -> None:
+    books = Books(limits=Limits(per_key=KeyLimits(tokens_per_minute=9_999)))
+
+    await books.open(ApiKey("k")).admit((CHEAP,), lambda: Demand(10, 5))
+
+    assert 15 == books.used("key:k:tokens")
 
 
 async def test_nothing_is_measured_where_no_limit_depends_on_it() -> None:

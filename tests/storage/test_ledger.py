@@ -230,6 +230,17 @@ async def test_an_id_is_for_one_request_at_a_time(ledger: Ledger) -> None:
         await ledger.reserve(reservation("req_1"))
 
 
+async def test_what_begins_without_budgets_waits_for_nothing(
+    ledger: Ledger, database: Database
+) -> None:
+    ledger.begin(reservation("req_1"))
+    with pytest.raises(ValueError, match="under way"):
+        ledger.begin(reservation("req_1"))
+    await ledger.flush()
+
+    assert "reserved" == (await rows_of(database))["req_1"]["state"]
+
+
 async def test_an_id_that_was_used_before_changes_nothing(
     ledger: Ledger, database: Database
 ) -> None:
