@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -105,6 +104,10 @@ def bounded_cost_microusd(price: Price, usage: Usage) -> int:
         usage.cache_write_tokens,
         usage.reasoning_tokens,
     )
+    if not (cached or written or reasoning):  # as most replies: two of six factors
+        return rates.rounded(
+            rates.input * usage.prompt_tokens + rates.output * usage.completion_tokens
+        )
     for_hour = usage.cache_write_1h_tokens
     return rates.rounded(
         rates.input * (usage.prompt_tokens - cached - written)
@@ -147,18 +150,12 @@ def _price_at(price: Price, prompt_tokens: int) -> Price:
     return found
 
 
-def bounded(
-    usage: Usage,
-    *,
-    max_prompt_tokens: int = MAX_TOKENS,
-    max_completion_tokens: int = MAX_TOKENS,
-) -> Usage:
+def bounded(usage: Usage) -> Usage:
     """`usage` with nothing negative, totals within the bounds, and no part above its total."""
-    is_within = usage.prompt_tokens <= max_prompt_tokens
-    if is_within and usage.completion_tokens <= max_completion_tokens and _is_sane(usage):
-        return usage  # Nearly always: 1 µs, where making another one takes 7 µs.
-    prompt = _clamp(usage.prompt_tokens, _clamp(max_prompt_tokens, MAX_TOKENS))
-    completion = _clamp(usage.completion_tokens, _clamp(max_completion_tokens, MAX_TOKENS))
+    if _is_sane(usage):
+        return usage  # Nearly always: 0.3 µs, where making another one takes 7 µs.
+    prompt = _clamp(usage.prompt_tokens, MAX_TOKENS)
+    completion = _clamp(usage.completion_tokens, MAX_TOKENS)
     cached = _clamp(usage.cached_tokens, prompt)
     written = _clamp(usage.cache_write_tokens, prompt - cached)
     return replace(
@@ -226,8 +223,20 @@ class _Rates(NamedTuple):
         return (2 * scaled + self.scale) // (2 * self.scale)
 
 
-@lru_cache(maxsize=4096)
+#: By the ids of prices, which are kept here, too, so that no other one gets such an id.
+_known_rates: dict[int, tuple[Price, _Rates]] = {}
+
+
 def _rates(price: Price) -> _Rates:
+    known = _known_rates.get(id(price))  # To hash seven decimals takes as long as all the rest.
+    if known is None:
+        if len(_known_rates) >= _MAX_FOUND:
+            _known_rates.clear()
+        known = _known_rates[id(price)] = price, _rates_of(price)
+    return known[1]
+
+
+def _rates_of(price: Price) -> _Rates:
     def own(amount: Decimal | None, default: Decimal) -> Decimal:
         return default if amount is None else amount
 
