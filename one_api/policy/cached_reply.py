@@ -54,7 +54,7 @@ class CachedReply:
     def form(self, form: ReplyForm) -> ReplyForm:
         """`form` with the identity that the reply had when it was given."""
         reply = orjson.loads(self.body)
-        return replace(form, id=reply["id"], created=reply["created"])
+        return replace(form, given_id=reply["id"], created=reply["created"])
 
     def events(self) -> Iterator[Event]:
         """The reply as an adapter would have told it, for any dialect's writer or fold."""

@@ -29,7 +29,7 @@ from one_api.schemas import JsonObject
 
 def form(**differences: Any) -> ReplyForm:
     """A form with a fixed identity."""
-    return ReplyForm(model="m", id="chatcmpl-1", created=1_790_000_000, **differences)
+    return ReplyForm(model="m", given_id="chatcmpl-1", created=1_790_000_000, **differences)
 
 
 def written(events: Iterable[Event], reply_form: ReplyForm | None = None) -> bytes:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -34,6 +39,41 @@ def test_ids_are_new_each_time_and_look_like_openais() -> None:
     assert 100 == len(ids)
     assert all(id_.startswith("chatcmpl-") and id_[9:].isalnum() for id_ in ids)
     assert 9 + 29 == len(ids.pop())
+
+
+def test_an_id_stays_the_same_once_it_was_asked_for() -> None:
+    form = ReplyForm(model="m")
+
+    assert form.id == form.id
+    assert form.id == replace(form, functions=True).id
+    assert "chatcmpl-1" == ReplyForm(model="m", given_id="chatcmpl-1").id
+
+
+def test_no_two_threads_get_the_same_id() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = pool.map(lambda _: [random_id("", 32) for _ in range(500)], range(8))
+        ids = [one for some in made for one in some]
+
+    assert 4_000 == len(set(ids))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_makes_ids_of_its_own() -> None:
+    program = """
+import os
+from one_api.converter import random_id
+
+random_id("")
+child = os.fork()
+os.write(1, f"{random_id('', 32)}\\n".encode())
+if child:
+    os.waitpid(child, 0)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert 2 == len(set(told.stdout.split()))
 
 
 def test_random_id_has_prefix_and_length() -> None:

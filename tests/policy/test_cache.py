@@ -402,7 +402,7 @@ def test_hit_is_a_stream_with_the_identity_of_the_reply() -> None:
             UsageReport(USAGE),
         ],
         form(include_usage=True),
-    ) == stream_of(reply, id="chatcmpl-new", created=1, include_usage=True)
+    ) == stream_of(reply, given_id="chatcmpl-new", created=1, include_usage=True)
 
 
 def test_hit_has_no_usage_where_none_was_asked_for() -> None:

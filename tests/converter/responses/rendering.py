@@ -11,7 +11,7 @@ from one_api.events import Event
 from one_api.schemas import JsonObject
 from one_api.schemas.responses import ResponseRequest
 
-FORM = ReplyForm(model="m", id="chatcmpl-1", created=1_790_000_000)
+FORM = ReplyForm(model="m", given_id="chatcmpl-1", created=1_790_000_000)
 
 
 def dialect(**fields: Any) -> ResponsesDialect:
