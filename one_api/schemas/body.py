@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import override
 
 from one_api.schemas import JsonObject
@@ -36,23 +36,25 @@ class RequestBody(BaseModel):
         super().__pydantic_init_subclass__(**options)
         cls._places = {name: at for at, name in enumerate(cls.model_fields)}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, body: Any) -> Any:
-        if not isinstance(body, dict) or None not in body.values():
-            return body
-        return {key: value for key, value in body.items() if value is not None}
-
     @classmethod
     def from_wire(cls, body: object) -> Self:
         """The request in a decoded JSON body.
 
         Raises: InvalidRequest that names the first wrong field in `param`.
         """
+        if isinstance(body, dict) and None in body.values():
+            body = {key: value for key, value in body.items() if value is not None}
         try:
-            return cls.model_validate(body)
+            request = cls.model_validate(body)
         except ValidationError as exc:
             raise invalid_request(exc) from exc
+        # Neither this nor what is done about nulls is a validator of pydantic's: to call the two
+        # takes it 0.5 us of 7.
+        request._require_agreement()
+        return request
+
+    def _require_agreement(self) -> None:
+        """Raises: InvalidRequest for a field that does not go with the others."""
 
     def to_wire(self) -> JsonObject:
         """The request as a JSON object: the fields the client set, and its unknown ones.

@@ -17,10 +17,9 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
-    model_validator,
     with_config,
 )
-from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+from typing_extensions import TypedDict, override  # pydantic needs this one before Python 3.12
 
 from one_api.schemas.body import RequestBody
 from one_api.schemas.messages import Message, one_of, tag_by_shape
@@ -273,8 +272,8 @@ class ChatCompletionRequest(RequestBody):
     verbosity: Literal["low", "medium", "high"] | None = None
     web_search_options: dict[str, Any] | None = None
 
-    @model_validator(mode="after")
-    def _fields_agree(self) -> Self:
+    @override
+    def _require_agreement(self) -> None:
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise disagree("max_tokens", "cannot be set together with 'max_completion_tokens'")
         if self.stream_options is not None and not self.stream:
@@ -294,7 +293,6 @@ class ChatCompletionRequest(RequestBody):
                     f"messages[{index}].content",
                     "is required for role 'assistant' unless it has 'tool_calls'",
                 )
-        return self
 
     def without(self, *names: str) -> Self:
         """The same request as if the fields `names` had not been sent."""

@@ -8,15 +8,15 @@ Unknown fields are kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import (
     Discriminator,
     Field,
     StringConstraints,
     Tag,
-    model_validator,
 )
+from typing_extensions import override
 
 from one_api.schemas.body import RequestBody
 from one_api.schemas.chat import Penalty, Stop, StreamOptions
@@ -59,15 +59,14 @@ class CompletionRequest(RequestBody):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     user: str | None = None
 
-    @model_validator(mode="after")
-    def _fields_agree(self) -> Self:
+    @override
+    def _require_agreement(self) -> None:
         if self.stream_options is not None and not self.stream:
             raise disagree("stream_options", "is only allowed when 'stream' is true")
         if self.best_of and self.best_of < (self.n or 1):
             raise disagree("best_of", "must not be smaller than 'n'")
         if self.best_of and self.best_of > (self.n or 1) and self.stream:
             raise disagree("best_of", "cannot choose among completions that are streamed")
-        return self
 
     @property
     def prompts(self) -> Sequence[str | list[int]]:

@@ -243,8 +243,10 @@ class FunctionMessage(TypedDict):
 
 
 def _tag_by_role(value: Any) -> str | None:
-    role = value.get("role") if isinstance(value, dict) else None
-    return _ROLE_TAGS.get(role) if isinstance(role, str) else None
+    try:
+        return _ROLE_TAGS[value["role"]]
+    except (KeyError, TypeError):  # no message: pydantic tells what would be one
+        return None
 
 
 _ROLE_TAGS = {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic_core import PydanticCustomError
-
 from one_api.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -57,10 +55,6 @@ def invalid_request(exc: ValidationError) -> InvalidRequest:
     """The first finding of `exc` as a 400 that names the field and what would be right."""
     error = exc.errors(include_url=False)[0]
     kind = error["type"]
-    if kind == "fields_disagree":
-        return InvalidRequest(
-            f"Invalid request: {error['msg']}.", param=error["ctx"]["field"], code="invalid_value"
-        )
     param = field_path(error["loc"])
     if kind == "missing":
         return InvalidRequest(
@@ -97,8 +91,8 @@ def _json_type(value: object) -> str:
     return _JSON_TYPES.get(name, name)
 
 
-def disagree(field: str, problem: str) -> PydanticCustomError:
-    """What a validator raises about `field` when it does not go with the others."""
-    return PydanticCustomError(
-        "fields_disagree", "'{field}' {problem}", {"field": field, "problem": problem}
+def disagree(field: str, problem: str) -> InvalidRequest:
+    """What is raised about `field` when it does not go with the others."""
+    return InvalidRequest(
+        f"Invalid request: '{field}' {problem}.", param=field, code="invalid_value"
     )
