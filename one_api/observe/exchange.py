@@ -128,9 +128,10 @@ class Exchange:
             self.pace = Pace()
             self.observers.streaming(self)
 
-    def note_finished(self) -> None:
-        """The head of the response is made."""
-        self.finished_s = time.perf_counter()
+    def note_finished(self) -> float:
+        """The head of the response is made: after so many seconds."""
+        self.finished_s = finished_s = time.perf_counter()
+        return finished_s - self.began_s
 
     def end(self, status: int) -> None:
         """The exchange is over, once; `status` is 499 where the client did not wait."""

@@ -65,8 +65,7 @@ class Metrics(Observer):
         self._lock = threading.Lock()
         self._in_flight = 0
         self._streams_open = 0
-        #: By what was asked, as long as it is known; and by the labels that it gets.
-        self._found: dict[tuple[str, str, str, str], _Cell] = {}
+        #: By their labels, which are what was asked where that is known.
         self._cells: dict[tuple[str, str, str], _Cell] = {}
         self._histograms: dict[Family, dict[tuple[str, ...], _Buckets]] = {
             catalogue.REQUEST_SECONDS: {},
@@ -130,12 +129,10 @@ class Metrics(Observer):
     # -- counting, behind the lock
 
     def _cell(self, exchange: Exchange) -> _Cell:
-        deployment = exchange.attempts[-1].deployment if exchange.attempts else None
-        adapter = upstream_model = ""
-        if deployment is not None:
-            adapter, upstream_model = deployment.adapter, deployment.upstream_model
-        asked = (exchange.endpoint, exchange.model, adapter, upstream_model)
-        cell = self._found.get(asked)
+        attempts = exchange.attempts
+        deployment = attempts[-1].deployment if attempts else None
+        name = "" if deployment is None else deployment.name
+        cell = self._cells.get((exchange.endpoint, exchange.model, name))
         if cell is not None:
             return cell
         told = "" if deployment is None else self.names.deployment(deployment)
@@ -143,8 +140,6 @@ class Metrics(Observer):
         cell = self._cells.get(labels)
         if cell is None:
             cell = self._cells[labels] = self._new_cell(*labels)
-        if labels[1] == exchange.model and told in ("", f"{adapter}/{upstream_model}"):
-            self._found[asked] = cell
         return cell
 
     def _new_cell(self, endpoint: str, model: str, deployment: str) -> _Cell:

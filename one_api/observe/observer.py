@@ -58,6 +58,9 @@ def _teller(observers: Iterable[Observer], name: str) -> Callable[..., None]:
         if getattr(type(observer), name) is not getattr(Observer, name)
     )
 
+    if not listeners:
+        return _tell_nobody
+
     def tell(*what: Any) -> None:
         for listener in listeners:
             try:
@@ -66,6 +69,10 @@ def _teller(observers: Iterable[Observer], name: str) -> Callable[..., None]:
                 logger.exception("an observer failed")
 
     return tell
+
+
+def _tell_nobody(*what: Any) -> None:
+    """Nobody wants to know."""
 
 
 #: For whoever observes nothing.

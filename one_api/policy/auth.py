@@ -128,7 +128,7 @@ class KeyRing:
         None where only the database can tell: `look_up` asks it.
         Raises: AuthenticationFailed.
         """
-        if self.is_open:
+        if not self._keys and self.is_open:
             return ApiKey(fallback_id, may_route=self._may_route)
         digest = _digest(presented or "")
         found: ApiKey | None = None

@@ -80,6 +80,7 @@ class Health:
 
     __slots__ = (
         "_backoff_s",
+        "_clear_from_s",
         "_is_cooled_by_429",
         "_requests_in_minute",
         "_tokens_in_minute",
@@ -125,6 +126,8 @@ class Health:
         #: Rather not asked before these: it said 429, or its headers say that it is about to.
         self.avoided_until_s = -math.inf
         self.used_up_until_s = -math.inf
+        #: The last of these three.
+        self._clear_from_s = -math.inf
         self.rate_windows: dict[str, RateWindow] = {}
         self.is_forgotten = False
         self._is_cooled_by_429 = False
@@ -137,9 +140,7 @@ class Health:
         return (
             limits is NO_LIMITS
             and self.breaker.state == self.credential.state == "closed"
-            and now_s >= self.cooling_until_s
-            and now_s >= self.avoided_until_s
-            and now_s >= self.used_up_until_s
+            and now_s >= self._clear_from_s
         )
 
     def hard_obstacle(self, limits: DeploymentLimits, now_s: float) -> Obstacle | None:
@@ -211,6 +212,7 @@ class Health:
             ),
             default=-math.inf,
         )
+        self._note_wait()
 
     def note_error(self, error: GatewayError, now_s: float) -> None:
         """The provider failed, or refused for its own reasons."""
@@ -239,6 +241,7 @@ class Health:
         if now_s + wait_s > self.cooling_until_s:
             self.cooling_until_s = now_s + wait_s
             self._is_cooled_by_429 = is_429
+            self._note_wait()
         if is_new:
             self.tell("cooled", "the provider asked to wait", wait_s)
 
@@ -247,7 +250,11 @@ class Health:
             return  # Told by requests that were on their way together.
         self._backoff_s = min(max(2 * self._backoff_s, _FIRST_BACKOFF_S), _LAST_BACKOFF_S)
         self.avoided_until_s = now_s + self._backoff_s
+        self._note_wait()
         self.tell("cooled", "the provider said 429", self._backoff_s)
+
+    def _note_wait(self) -> None:
+        self._clear_from_s = max(self.cooling_until_s, self.avoided_until_s, self.used_up_until_s)
 
 
 def breaker_obstacle(whose: str, breaker: Breaker, now_s: float) -> Obstacle | None:

@@ -68,8 +68,10 @@ class Router:
         listed as a last resort, unless its provider asked to wait or a limit forbids it.
         """
         now_s = self._clock()
-        if len(deployments) == 1 and self._obstacle(deployments[0], now_s) is None:
-            return Plan((deployments[0],))
+        if len(deployments) == 1:  # as most plans
+            health = self._healths.get(deployments[0].name)
+            if health is not None and health.is_clear(deployments[0].limits, now_s):
+                return Plan((deployments[0],))
         tiers: dict[tuple[str, str], dict[int, list[Deployment]]] = {}
         avoided: list[tuple[Deployment, Obstacle]] = []
         skipped: list[Skipped] = []

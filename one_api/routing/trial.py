@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from one_api.deployment import Deployment
+from one_api.deployment import NO_LIMITS, Deployment
 from one_api.errors import GatewayError, UpstreamTimeout
 from one_api.routing.breaker import Ticket
 from one_api.routing.health import Health
@@ -66,7 +66,9 @@ class Trial:
         now_s = health.surroundings.clock()
         if not self._has_content:
             health.timeouts.note_whole_reply(now_s - self._began_at_s, now_s)
-        health.count_tokens(self.deployment.limits, tokens, now_s)
+        limits = self.deployment.limits
+        if limits is not NO_LIMITS:
+            health.count_tokens(limits, tokens, now_s)
         health.note_success()
         self._close(now_s)
         self._restore(now_s)

@@ -26,11 +26,11 @@ def decoded(data: bytes, encoding: str | None) -> Any:
     """
     if encoding is not None and encoding.lower() != "identity":
         raise UnsupportedMediaType("Send the request body without Content-Encoding.")
-    if not data.strip():
-        raise InvalidRequest("The request body is empty; a JSON object is needed.")
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError as exc:
+        if not data.strip():
+            raise InvalidRequest("The request body is empty; a JSON object is needed.") from exc
         raise InvalidRequest(f"The request body is not valid JSON: {exc}.") from exc
     if data.count(b"{") + data.count(b"[") > _WRITABLE_DEPTH:
         _require_writable(body)

@@ -26,7 +26,7 @@ from one_api.schemas.chat import ChatCompletionRequest
 from one_api.web.bodies import decoded
 from one_api.web.guard import Guard, bug
 from one_api.web.responses import CUT_OFF, JSON, STREAM_HEADERS
-from one_api.web.routing_headers import routed
+from one_api.web.routing_headers import ASKING, routed
 from one_api.web.visit import Visit
 
 #: Request headers that need the long way.
@@ -84,7 +84,8 @@ class ChatExpress(Express):
         if request.wants_stream and options.stream_open_after_s:
             opener.open_after(options.stream_open_after_s, partial(self._head, inbound, visit))
         context = RequestContext(request_id=visit.request_id, account=account)
-        routed(context, headers, account.caller, max_attempts=options.max_attempts)
+        if not ASKING.isdisjoint(headers):
+            routed(context, headers, account.caller, max_attempts=options.max_attempts)
         reply = await self._gateway.chat(request, context)
         if isinstance(reply, CompleteReply):
             told = self._told({"content-type": JSON, **reply.headers}, 200, inbound, visit)

@@ -28,6 +28,8 @@ STRATEGY = "x-one-api-strategy"
 FALLBACKS = "x-one-api-fallbacks"
 ATTEMPTS = "x-one-api-max-attempts"
 _STEERING = (DEPLOYMENT, STRATEGY, FALLBACKS, ATTEMPTS)
+#: All that `routed` looks for: a request with none of them asks for nothing.
+ASKING = frozenset({"cache-control", TIMEOUT, SESSION, *_STEERING})
 
 _MAX_TIMEOUT_S = 86_400.0
 _MAX_FALLBACKS = 8

@@ -59,11 +59,11 @@ class Visit:
         """The head of the response is made: headers that every one has, in lower case."""
         self.status = status
         exchange = self.exchange
-        exchange.note_finished()
+        took_s = exchange.note_finished()
         headers = {
             "x-request-id": self.request_id,
             "openai-version": "2020-10-01",
-            "openai-processing-ms": str(int(exchange.total_s * 1000)),
+            "openai-processing-ms": str(int(took_s * 1000)),
             "x-content-type-options": "nosniff",
         }
         if tells_timing:

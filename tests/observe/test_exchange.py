@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import accumulate
 
 import pytest
 from typing_extensions import override
@@ -172,3 +173,23 @@ def test_pace_counts_the_times_between_chunks(monkeypatch: pytest.MonkeyPatch) -
         at: count for at, count in enumerate(pace.counts) if count
     }
     assert pytest.approx(40.0045) == pace.sum_s
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 63, 64, 65, 127, 128, 1000])
+def test_pace_counts_each_time_of_a_long_stream_once(
+    chunks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Gaps of 1/256 s and of 1/16 s in turn, which a float holds exactly.
+    times_s = [*accumulate([1 / 256, 1 / 16] * 500, initial=1.0)][:chunks]
+    clock = iter(times_s)
+    monkeypatch.setattr("one_api.observe.pace.time.perf_counter", lambda: next(clock))
+    pace = Pace()
+
+    for number in range(chunks):
+        pace.note()
+        if number == chunks // 2:
+            assert number == sum(pace.counts)  # to look does no harm
+
+    gaps = {1: chunks // 2, 5: (chunks - 1) // 2}
+    assert gaps == {at: pace.counts[at] for at in gaps}
+    assert (chunks - 1, times_s[-1] - 1.0) == (sum(pace.counts), pace.sum_s)

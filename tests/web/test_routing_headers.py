@@ -14,7 +14,7 @@ from one_api.deployment import StrategyName
 from one_api.errors import GatewayError, InvalidRequest, PermissionDenied
 from one_api.failover import RequestContext
 from one_api.policy.auth import ApiKey
-from one_api.web.routing_headers import MAX_ATTEMPTS, request_context
+from one_api.web.routing_headers import ASKING, MAX_ATTEMPTS, request_context, routed
 
 ANYBODY = ApiKey("key_1")
 ROUTER = ApiKey("key_2", may_route=True)
@@ -45,6 +45,24 @@ def refusal(caller: ApiKey, header: str, value: str) -> GatewayError:
     with pytest.raises(GatewayError) as caught, asked_with({header: value}):
         request_context(caller)
     return caught.value
+
+
+class Looks:
+    """Request headers of which there are none; remembers what was looked for."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def get(self, name: str) -> str | None:
+        self.names.add(name)
+        return None
+
+
+def test_a_request_without_the_headers_that_ask_asks_for_nothing() -> None:
+    headers = Looks()
+    routed(RequestContext(), headers, ROUTER, max_attempts=4)
+
+    assert ASKING == headers.names
 
 
 @pytest.mark.parametrize("caller", [ANYBODY, ROUTER], ids=["anybody", "may route"])
