@@ -192,7 +192,7 @@ def test_listed_names_exist() -> None:
 @pytest.mark.parametrize("module", ["one_api.adapter", "one_api.gateway"])
 def test_import_brings_no_server_along(module: str) -> None:
     """Authors test their adapters without a web framework, and pay for none."""
-    heavy = ["flask", "werkzeug", "aiohttp", "httptools", "greenlet", "uvloop", "limits", "tiktoken"]
+    heavy = ["flask", "werkzeug", "aiohttp", "greenlet", "uvloop", "limits", "tiktoken"]
     program = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
 
     child = subprocess.run(

@@ -322,6 +322,14 @@ def test_empty_variable_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert Settings() == Settings.load()
 
 
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_default_is_what_its_checks_make_of_it(name: str) -> None:
+    """A default is taken as it is: nothing checks it at a start."""
+    default = Settings.model_fields[name].default
+
+    assert default == getattr(Settings(**{name: default}), name)
+
+
 class TestPrecedence:
     def test_default_then_file_then_environment_then_command_line(
         self, monkeypatch: pytest.MonkeyPatch
@@ -345,6 +353,13 @@ class TestPrecedence:
         monkeypatch.setenv("PORT", "")
 
         assert 8001 == Settings.load().port
+
+    def test_variable_in_small_letters_is_read_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_env_file(port="8001")
+        assert 8001 == Settings.load().port
+        monkeypatch.setenv("port", "8002")
+
+        assert 8002 == Settings.load().port
 
     def test_adapters_read_from_the_same_places(self, monkeypatch: pytest.MonkeyPatch) -> None:
         write_env_file(A_KEY="file", B_KEY="file", C_KEY="")

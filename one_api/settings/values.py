@@ -8,7 +8,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
-from pydantic_settings import NoDecode
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -106,14 +105,14 @@ def _is_sendable(key: SecretStr, *, at_least: int) -> bool:
     return len(text) >= at_least and text.isascii() and not any(c.isspace() for c in text)
 
 
-CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
-OptionalCommaList = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_comma_list)]
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+OptionalCommaList = Annotated[tuple[str, ...] | None, BeforeValidator(_comma_list)]
 Origins = Annotated[CommaList, AfterValidator(_origins)]
-Aliases = Annotated[Mapping[str, tuple[str, ...]], NoDecode, BeforeValidator(_aliases)]
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
+Aliases = Annotated[Mapping[str, tuple[str, ...]], BeforeValidator(_aliases)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
 ClientKeys = Annotated[
-    tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_list), AfterValidator(_client_keys)
+    tuple[SecretStr, ...], BeforeValidator(_comma_list), AfterValidator(_client_keys)
 ]
 AdminSecret = Annotated[SecretStr, AfterValidator(_admin_key)]
 ServerSecret = Annotated[SecretStr, AfterValidator(_server_secret)]

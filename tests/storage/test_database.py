@@ -346,7 +346,7 @@ def test_why_a_server_cannot_be_reached_is_told_of_its_cause(
 
 def test_import_brings_no_driver_and_no_migrations() -> None:
     """What only serves from SQLite, or does not store at all, does not pay for the rest."""
-    heavy = ["alembic", "asyncpg", "aiosqlite", "mako", "flask", "aiohttp", "pydantic_settings"]
+    heavy = ["alembic", "asyncpg", "aiosqlite", "mako", "flask", "aiohttp", "dotenv"]
     program = f"import sys, one_api.storage; print([m for m in {heavy!r} if m in sys.modules])"
 
     child = subprocess.run(
