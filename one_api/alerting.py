@@ -26,7 +26,7 @@ from one_api.observe.alerts.outbox import Post
 from one_api.observe.alerts.requests import ErrorRule, RequestWatch
 from one_api.observe.observer import Observer
 from one_api.policy.accounts import AccountBook
-from one_api.provision import log_notice
+from one_api.provision import log_notice, log_routing
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
 from one_api.settings import Settings
@@ -40,20 +40,6 @@ LOOK_S: Final = 5.0
 BUDGET_LOOK_S: Final = 30.0
 #: Share of a budget, in percent, from which it is low.
 LOW_PERCENT: Final = 80
-
-
-def log_routing(event: RoutingEvent) -> None:
-    """Tell the operator what became of a deployment."""
-    is_bad = event.kind in ("opened", "credential_rejected")
-    lasts = f" for {event.duration_s:.3g} s" if event.duration_s else ""
-    logger.log(
-        logging.WARNING if is_bad else logging.INFO,
-        "deployment %s: %s%s: %s",
-        event.deployment,
-        event.kind,
-        lasts,
-        event.reason,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +87,10 @@ def host_name() -> str:
 class Alerting:
     """Watches the parts of the gateway, and tells what happens to them; lives on the event loop.
 
-    Without a channel nothing is watched, and what others tell goes to the log only.
+    Only where there is a channel; a gateway without any does without this whole module.
     """
 
     def __init__(self, settings: Settings, http: HTTPTransport) -> None:
-        self.is_on = settings.has_alerts
         # Spreads retries: nothing secret depends on it.
         post = Post(http, SystemClock(), Random())  # noqa: S311
         rules = BoardRules(quiet_s=settings.alert_quiet_s, repeat_s=settings.alert_repeat_s)
@@ -133,17 +118,17 @@ class Alerting:
     @property
     def observers(self) -> list[Observer]:
         """Who is to be told of each exchange."""
-        return [self._requests] if self.is_on else []
+        return [self._requests]
 
-    def watch(self, parts: Watched) -> None:
+    def watch(
+        self, *, registry: ModelRegistry, router: Router, book: AccountBook, stores: Stores
+    ) -> None:
         """Watch these from `start` on."""
-        self._parts = parts
+        self._parts = Watched(registry=registry, router=router, book=book, stores=stores)
 
     def note_routing(self, event: RoutingEvent) -> None:
         """A deployment's standing has changed; on the event loop."""
         log_routing(event)
-        if not self.is_on:
-            return
         news = _news_of(event)
         if news is not None:
             self.desk.report(news)
@@ -152,8 +137,6 @@ class Alerting:
     def note_notice(self, adapter: str, notice: Notice) -> None:
         """An adapter has something to say; from any thread."""
         log_notice(adapter, notice)
-        if not self.is_on:
-            return
         is_known = notice.kind in KINDS
         subject = f"{adapter} {notice.subject}" if is_known else _subject_of(adapter, notice)
         kind = notice.kind if is_known else "adapter_notice"
@@ -162,8 +145,6 @@ class Alerting:
 
     async def start(self) -> None:
         """Begin to watch and to tell."""
-        if not self.is_on:
-            return
         await self.desk.start()
         self._task = asyncio.create_task(self._keep_looking())
 

@@ -6,13 +6,12 @@ import asyncio
 import functools
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from flask import Blueprint
-from flask_cors import CORS
 
 from one_api import settings as settings_module
 from one_api._version import __version__
-from one_api.alerting import Alerting, Watched
 from one_api.bindings import Bindings
 from one_api.caching import Caching
 from one_api.counters import Counters
@@ -30,7 +29,13 @@ from one_api.policy.auth import NO_KEY_LIMITS, AdminKey, KeyLimits, KeyRing
 from one_api.policy.idempotency import Idempotency
 from one_api.policy.prices import PriceTable
 from one_api.probing import Prober
-from one_api.provision import client_keys, load_registry, read_settings_upstreams
+from one_api.provision import (
+    client_keys,
+    load_registry,
+    log_notice,
+    log_routing,
+    read_settings_upstreams,
+)
 from one_api.registry import ModelRegistry
 from one_api.routing import Router, RoutingEvent
 from one_api.runtime import Admission, Drain, GatewayFlask, UploadPolicy
@@ -58,6 +63,9 @@ from one_api.web.responses import KEEP_ALIVE_S
 from one_api.web.responses_api import ResponsesOptions, responses_blueprint
 from one_api.web.routing_headers import MAX_ATTEMPTS
 from one_api.web.usage import usage_blueprint
+
+if TYPE_CHECKING:
+    from one_api.alerting import Alerting
 
 #: What replies to requests with an idempotency key may take in memory.
 _IDEMPOTENCY_BYTES = 32 << 20
@@ -141,6 +149,19 @@ def _tell_all(listeners: Iterable[Callable[[RoutingEvent], None]], event: Routin
         listener(event)
 
 
+def _alerting(settings: Settings, upstream: Upstream) -> Alerting | None:
+    """Who tells the operator what goes wrong; None where there is no channel to tell it through."""
+    if not settings.has_alerts:
+        return None
+    from one_api.alerting import Alerting  # 15 ms of a start, for those that want alerts
+
+    return Alerting(settings, upstream)
+
+
+def _observers(*parts: Telemetry | Monitoring | Alerting | None) -> Observers:
+    return Observers([one for part in parts if part is not None for one in part.observers])
+
+
 def new_upstream() -> Upstream:
     """The HTTP client that adapters share."""
     return Upstream(user_agent=f"one_api/{__version__}")
@@ -157,13 +178,13 @@ def create_app(
     """
     settings = settings or Settings.load()
     telemetry, upstream = Telemetry(settings), new_upstream()
-    alerting = Alerting(settings, upstream)
-    registry = registry or load_registry(
-        settings, telemetry.transport(upstream), notify=alerting.note_notice
-    )
+    alerting = _alerting(settings, upstream)
+    notify = log_notice if alerting is None else alerting.note_notice
+    registry = registry or load_registry(settings, telemetry.transport(upstream), notify=notify)
     keys = _key_ring(settings, registry.upstreams)
-    monitoring = Monitoring(settings, alerting.desk)
-    listeners = [alerting.note_routing, monitoring.note_routing]
+    monitoring = Monitoring(settings, None if alerting is None else alerting.desk)
+    note_routing = log_routing if alerting is None else alerting.note_routing
+    listeners = [note_routing, monitoring.note_routing]
     router = Router(settings.router_options, observe=functools.partial(_tell_all, listeners))
     failover = Failover(registry, router, max_attempts=settings.max_attempts)
     drain = Drain(settings.drain_timeout_s)
@@ -178,12 +199,12 @@ def create_app(
     services.reload_file = functools.partial(_reload, settings, registry, router, keys)
     app = GatewayFlask(__name__, services=services, drain=drain)
     _configure(app, settings)
-    observers = Observers([*telemetry.observers, *monitoring.observers, *alerting.observers])
-    guard = _guard(app, settings, keys, book, observers)
+    if alerting is not None:
+        alerting.watch(registry=registry, router=router, book=book, stores=stores)
+    guard = _guard(app, settings, keys, book, _observers(telemetry, monitoring, alerting))
     app.express = ChatExpress(gateway, guard, _express_options(settings))
     _share(app, settings)
     monitoring.watch(Gauged(registry=registry, router=router, book=book, app=app))
-    alerting.watch(Watched(registry=registry, router=router, book=book, stores=stores))
     services.monitoring, services.telemetry, services.alerting = monitoring, telemetry, alerting
     services.prober = Prober(registry, router, settings.probe_interval_s, drain)
     standing = Standing(router, book)
@@ -252,6 +273,8 @@ def _share(app: GatewayFlask, settings: Settings) -> None:
     Hooked in after the guard, so that on the way out it is the guard that has the last word.
     """
     if settings.cors_origins:
+        from flask_cors import CORS  # 5 ms of a start, for those that let pages in
+
         CORS(
             app,
             origins=list(settings.cors_origins),

@@ -15,7 +15,6 @@ from one_api._version import __version__
 from one_api.catalogue import RegisteredModel, is_pattern
 from one_api.counters.fallback import Resilient
 from one_api.observe import catalogue
-from one_api.observe.alerts import Desk
 from one_api.observe.families import Snapshot
 from one_api.observe.metrics import Metrics
 from one_api.observe.names import Names
@@ -31,6 +30,7 @@ from one_api.upstreams import Upstreams
 from one_api.web.metrics import metrics_blueprint
 
 if TYPE_CHECKING:
+    from one_api.observe.alerts import Desk
     from one_api.observe.listener import MetricsListener
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,8 @@ class Monitoring:
     Where the settings let nobody read any, nothing is counted.
     """
 
-    def __init__(self, settings: Settings, desk: Desk) -> None:
+    def __init__(self, settings: Settings, desk: Desk | None) -> None:
+        """With what `desk` counts, where anybody is told of alerts."""
         self._metrics = Metrics(Names())
         self._desk = desk
         self._is_on = settings.has_metrics
@@ -159,7 +160,8 @@ class Monitoring:
 
         snapshot = self._metrics.snapshot()
         add_process(snapshot, __version__)
-        self._desk.add_counts(snapshot)
+        if self._desk is not None:
+            self._desk.add_counts(snapshot)
         if self._parts is not None:
             add_readings(snapshot, self._parts.registry.readings())
             self._add_deployments(snapshot, self._parts.router)

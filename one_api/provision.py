@@ -20,6 +20,7 @@ from one_api.upstreams_file import read_upstreams
 if TYPE_CHECKING:
     from one_api.adapter.http import HTTPTransport
     from one_api.adapter.notices import Notice
+    from one_api.routing import RoutingEvent
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,20 @@ def log_notice(adapter: str, notice: Notice) -> None:
         " is over" if notice.is_recovery else "",
         notice.subject,
         notice.message,
+    )
+
+
+def log_routing(event: RoutingEvent) -> None:
+    """Tell the operator what became of a deployment."""
+    is_bad = event.kind in ("opened", "credential_rejected")
+    lasts = f" for {event.duration_s:.3g} s" if event.duration_s else ""
+    logger.log(
+        logging.WARNING if is_bad else logging.INFO,
+        "deployment %s: %s%s: %s",
+        event.deployment,
+        event.kind,
+        lasts,
+        event.reason,
     )
 
 

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from one_api.alerting import Alerting
 from one_api.errors import StorageUnavailable
 from one_api.gateway import Gateway
 from one_api.monitoring import Monitoring
@@ -34,6 +34,9 @@ from one_api.storage.budgets import BudgetReport
 from one_api.telemetry import Telemetry
 from one_api.upstream import Upstream
 from one_api.web.admin_values import Stores
+
+if TYPE_CHECKING:
+    from one_api.alerting import Alerting
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +123,7 @@ class GatewayServices(Services):
         storage: Storage | None,
     ) -> None:
         self._upstream = upstream
-        self._registry = registry
+        self.registry = registry
         self._gateway = gateway
         self._book = book
         self._keys = keys
@@ -159,8 +162,8 @@ class GatewayServices(Services):
                 # Before all that may fail, and for as long as it may be told through the client.
                 stack.push_async_callback(self.alerting.stop)
                 await self.alerting.start()
-            stack.push_async_callback(self._registry.close)
-            await self._registry.start()
+            stack.push_async_callback(self.registry.close)
+            await self.registry.start()
             if self.prober is not None:
                 stack.push_async_callback(self.prober.stop)
                 await self.prober.start()

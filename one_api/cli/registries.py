@@ -34,9 +34,14 @@ def registry_to_serve(settings: Settings) -> ModelRegistry:
     Raises: ConfigurationError for whatever a server would not start with.
     """
     registry = load_registry(settings, _NoNetwork())
+    require_servable(settings, registry)
+    return registry
+
+
+def require_servable(settings: Settings, registry: ModelRegistry) -> None:
+    """Raises: ConfigurationError for what a server would not start with."""
     settings.require_keys_in_public(extra_keys=has_keys_in_file(registry))
     refuse_wrong_adapters(registry)
-    return registry
 
 
 def has_keys_in_file(registry: ModelRegistry) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,12 @@ import click
 
 from one_api._version import __version__
 from one_api.cli.garbage import collector_paused
-from one_api.cli.registries import has_keys_in_file, registry_to_serve, upstreams_option
+from one_api.cli.registries import (
+    has_keys_in_file,
+    registry_to_serve,
+    require_servable,
+    upstreams_option,
+)
 from one_api.cli.supervisor import serve as serve_forever
 from one_api.registry import ModelRegistry
 from one_api.settings import Settings
@@ -36,6 +41,21 @@ def _load_worker(settings: Settings) -> ASGIBridge:
     return create_asgi_app(settings)
 
 
+def _load_here(settings: Settings) -> tuple[Callable[[], ASGIBridge], ModelRegistry]:
+    """What gives this process, which is to serve alone, its application; and the registry of that.
+
+    Both are made by then: whoever tells of the registry and serves it needs no second one.
+    """
+    bridge = _load_worker(settings)
+    # Imported by now, and by nobody who has workers do it.
+    from one_api.services import GatewayServices
+
+    services = bridge.app.services
+    assert isinstance(services, GatewayServices), "the application is ours"  # noqa: S101
+    require_servable(settings, services.registry)
+    return lambda: bridge, services.registry
+
+
 @click.command()
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port to listen on.")
@@ -54,16 +74,20 @@ def serve(addr: str | None, reload: bool, **given: Any) -> None:
         given["host"], given["port"] = _split_address(addr)
     settings = Settings.load(**given)
     open_log(settings)
+    load = None
     with collector_paused():
         _require_database(settings)
-        click.echo(_banner(settings, registry_to_serve(settings)))
-        if settings.workers > 1 and not reload:
-            # Several workers share what was imported before they are forked; one alone has nobody
-            # to share with.
-            import_module("one_api.app")
+        if settings.workers == 1 and not reload:
+            load, registry = _load_here(settings)
+        else:
+            registry = registry_to_serve(settings)
+            if not reload:
+                # Several workers share what was imported before they are forked.
+                import_module("one_api.app")
+        click.echo(_banner(settings, registry))
     with _shared_metrics(settings) as settings:
         serve_forever(
-            functools.partial(_load_worker, settings),
+            load or functools.partial(_load_worker, settings),
             host=settings.host,
             port=settings.port,
             workers=settings.workers,
