@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import sys
 from abc import ABC, abstractmethod
@@ -135,7 +136,12 @@ class OneApi(Contender):
 
     @override
     def install(self) -> None:
-        """It is what this environment is for."""
+        """It is what this environment is for; compiled, as an installed package is from the first.
+
+        A start that compiles it takes half as long again.
+        """
+        for directory in (ROOT / "one_api", *ROOT.glob("adapters/*/one_api_*")):
+            compileall.compile_dir(directory, quiet=1)
 
     @override
     def launch(self, site: Site) -> Launch:
