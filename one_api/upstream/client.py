@@ -12,7 +12,7 @@ from one_api.errors import UpstreamUnreachable
 from one_api.upstream.exchange import Exchange
 from one_api.upstream.head import HeadWriter
 from one_api.upstream.names import LookUp
-from one_api.upstream.pool import Pool, trusting_context
+from one_api.upstream.pool import Pool
 
 
 class Upstream(HTTPTransport):
@@ -29,7 +29,6 @@ class Upstream(HTTPTransport):
     async def open(self) -> None:
         """Make the pool on the running loop."""
         if self._pool is None:
-            trusting_context()
             self._pool = Pool(self._look_up)
 
     async def close(self) -> None:

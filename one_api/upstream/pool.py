@@ -38,6 +38,9 @@ class Pool:
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed: asyncio.Future[None] | None = None
+        # Reading the authorities takes 40 ms, in which the gateway can begin to serve. Whoever
+        # connects meanwhile waits for what is left of them.
+        self._trust = self.loop.run_in_executor(None, trusting_context)
 
     def take(self, origin: Origin) -> Connection | None:
         """The idle connection that was used last, if there is one that is not too old."""
@@ -90,6 +93,7 @@ class Pool:
             connection.close()
         if self._open:
             await self._closed
+        await asyncio.wait([self._trust])
 
     async def _connect(self, origin: Origin) -> Connection:
         self._require_open()
@@ -114,6 +118,8 @@ class Pool:
             raise UpstreamUnreachable("The gateway is stopping.")
 
     async def _connect_to(self, addresses: list[AddrInfoType], origin: Origin) -> Connection:
+        # Shielded: one request that is cancelled takes it from no other.
+        context = await asyncio.shield(self._trust) if origin.is_tls else None
         while True:
             sock = await aiohappyeyeballs.start_connection(
                 addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, loop=self.loop
@@ -122,7 +128,7 @@ class Pool:
                 _, connection = await self.loop.create_connection(
                     lambda: Connection(origin, self.loop, self._forget),
                     sock=sock,
-                    ssl=trusting_context() if origin.is_tls else None,
+                    ssl=context,
                     server_hostname=origin.host.rstrip(".") if origin.is_tls else None,
                 )
             except OSError:
@@ -153,7 +159,7 @@ class Pool:
 
 @functools.cache
 def trusting_context() -> ssl.SSLContext:
-    """TLS with whoever the system's authorities vouch for; reading them takes 20 ms, once."""
+    """TLS with whoever the system's authorities vouch for; they are read once."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context

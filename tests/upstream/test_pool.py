@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from one_api.adapter.http import MAX_REPLY_BYTES, WireRequest
 from one_api.deployment import Timeouts
-from one_api.errors import UpstreamUnreachable, UpstreamUntrusted
+from one_api.errors import UpstreamTimeout, UpstreamUnreachable, UpstreamUntrusted
 from one_api.upstream import Upstream, pool
 from tests.scripted_upstream import (
     Gate,
@@ -265,6 +266,29 @@ class TestTLS:
             peer(mumble, host="127.0.0.2", port=port),
         ):
             assert (200, b"{}") == await ask(client, f"https://known.test:{port}")
+            await client.close()
+
+    async def test_authorities_are_there_for_others_when_somebody_would_not_wait_for_them(
+        self, trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read_on = threading.Event()
+        read = pool.trusting_context
+        client = Upstream(user_agent="tests")
+        with monkeypatch.context() as patch:
+            patch.setattr(pool, "trusting_context", lambda: read_on.wait(5) and read())
+            await client.open()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n{}")
+
+        async with peer(answer, trusted) as port:
+            url = f"https://127.0.0.1:{port}"
+            with pytest.raises(UpstreamTimeout):
+                async with client.send(WireRequest(url=url), Timeouts(connect_s=0.05)):
+                    pass
+            read_on.set()
+            assert (200, b"{}") == await ask(client, url)
             await client.close()
 
     async def test_provider_of_another_name_is_not(self, trusted: ssl.SSLContext) -> None:
