@@ -48,6 +48,11 @@ class ChunkReader:
         return self._relay.is_done
 
     @property
+    def is_ending(self) -> bool:
+        """Whether a choice has finished, or all is said."""
+        return self._relay.is_ending
+
+    @property
     def malformed(self) -> int:
         """How many frames were no chunks, and were left out."""
         return self._relay.malformed

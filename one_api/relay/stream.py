@@ -49,6 +49,9 @@ class StreamRelay:
         self._error: GatewayError | None = None
         self.usage: Usage | None = None
         self.is_committed = False
+        #: Whether a choice has finished, or all is said: how long the rest may take is another
+        #: matter then.
+        self.is_ending = False
         self.is_done = False
         #: Frames that were no chunks, and were left out.
         self.malformed = 0
@@ -60,6 +63,10 @@ class StreamRelay:
 
         Raises: the provider's error when it tells one; UpstreamInvalidResponse.
         """
+        known = self._template
+        if known is not None and not self._tail and known.fits(data):
+            self.content_frames += 1
+            return data
         if self._tail:
             data = self._tail + data
         cut = data.rfind(b"\n\n") + 2
@@ -81,7 +88,7 @@ class StreamRelay:
         """Let `error` wait for the end of the stream where the same read has content before it."""
         if not (self.is_committed and any(told)):
             raise error
-        self._error, self.is_done = error, True
+        self._error, self.is_done, self.is_ending = error, True, True
 
     def _advance(self, whole: bytes) -> bytes:
         """What whole frames let us send on: those that bring only text as they are."""
@@ -94,9 +101,9 @@ class StreamRelay:
         try:
             while at <= last:
                 end = whole.find(b"\n\n", at, last)
-                end = last if end < 0 else end
+                end = (last if end < 0 else end) + 2
                 self._pass_frame(whole[at:end], out)
-                at = end + 2
+                at = end
                 if known is None and self._template is not None:
                     # Once for each read: to look at what is left of it after each of its frames
                     # would take time that grows with the square of them.
@@ -109,15 +116,14 @@ class StreamRelay:
             self._keep(exc, out)
         return b"".join(out)
 
-    def _pass_frame(self, raw: bytes, out: list[bytes]) -> None:
-        frame_as_it_came = raw + b"\n\n"
-        if self._template is not None and self._template.fits(raw):
+    def _pass_frame(self, as_it_came: bytes, out: list[bytes]) -> None:
+        if self._template is not None and self._template.fits(as_it_came):
             self.content_frames += 1
-            out.append(frame_as_it_came)
+            out.append(as_it_came)
             return
-        self._rewrite(frame_as_it_came, out)
-        if self._is_plain and self.is_committed and out[-1] == frame_as_it_came:
-            self._template = FrameTemplate.of(raw)
+        self._rewrite(as_it_came, out)
+        if self._is_plain and self.is_committed and out[-1] == as_it_came:
+            self._template = FrameTemplate.of(as_it_came)
 
     def has_finished(self, choices: int) -> bool:
         """Whether `choices` choices, and all that began, have a finish reason.
@@ -172,7 +178,7 @@ class StreamRelay:
             if event.event == "error":
                 raise error_in_event(event.data)
             if event.data == b"[DONE]":
-                self.is_done = True
+                self.is_done = self.is_ending = True
                 continue
             out.append(self._take(event.data))
 
@@ -254,6 +260,7 @@ class StreamRelay:
         reason = choice["finish_reason"]
         if reason is not None:
             self._finished.add(index)
+            self.is_ending = True
         has_content = _has_content(delta)
         self.content_frames += has_content
         if reason is not None or has_content:

@@ -11,20 +11,23 @@ import re
 
 #: Where a string begins whose content may differ from frame to frame.
 _HOLE = re.compile(rb'"(?:content|arguments|obfuscation)"\s*+:\s*+"')
-#: The rest of a JSON string, from after its opening quote to before its closing one. The group is
-#: not repeated possessively: Python before 3.11.5 loses its way in such groups (gh-106052).
-_STRING = re.compile(rb'[^"\\\n]*+(?:\\.[^"\\\n]*+)*')
+#: The rest of a JSON string, from after its opening quote to before its closing one. Line ends are
+#: none of it: they would end the line of the frame. The group is not repeated possessively: Python
+#: before 3.11.5 loses its way in such groups (gh-106052).
+_STRING = re.compile(rb'[^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*')
 
 
 class FrameTemplate:
-    """The parts of a frame around the strings that differ."""
+    """The parts of a frame around the strings that differ; a frame ends in an empty line."""
 
-    __slots__ = ("_after", "_before", "_between", "_others")
+    __slots__ = ("_after", "_after_bytes", "_before", "_before_bytes", "_between", "_others")
 
     def __init__(self, parts: tuple[bytes, ...]) -> None:
         self._before, *self._others = parts
+        self._before_bytes = len(self._before)
         #: From the one string of a frame to its end, and to that of the next one.
-        self._after = self._others[0] + b"\n\n" if len(self._others) == 1 else b""
+        self._after = self._others[0] if len(self._others) == 1 else b""
+        self._after_bytes = len(self._after)
         self._between = self._after + self._before
 
     @classmethod
@@ -41,7 +44,10 @@ class FrameTemplate:
         """Whether `frame` differs from the template's in its strings alone."""
         if not frame.startswith(self._before):
             return False
-        at = len(self._before)
+        at = self._before_bytes
+        if self._after:
+            end = len(frame) - self._after_bytes
+            return frame.endswith(self._after) and bool(_STRING.fullmatch(frame, at, end))
         for part in self._others:
             at = _end_of_string(frame, at)
             if not frame.startswith(part, at):
@@ -58,7 +64,7 @@ class FrameTemplate:
         """
         if not self._after or not frames.startswith(self._before):
             return 0, 0
-        *texts, last = frames[len(self._before) :].split(self._between)
+        *texts, last = frames[self._before_bytes :].split(self._between)
         text, end, rest = last.partition(self._after)
         if end:
             texts.append(text)

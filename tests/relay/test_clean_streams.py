@@ -104,7 +104,29 @@ def test_a_template_fits_what_differs_in_its_strings_alone() -> None:
 
 
 FRAME = b'data: {"delta":{"content":"%b"},"n":1}\n\n'
-KNOWN = FrameTemplate.of((FRAME % b"a").removesuffix(b"\n\n"))
+KNOWN = FrameTemplate.of(FRAME % b"a")
+
+
+@pytest.mark.parametrize("text", [b"", b"b", rb"\"", rb"\\", "\u2028é".encode()], ids=repr)
+def test_a_frame_with_another_string_fits(text: bytes) -> None:
+    assert KNOWN.fits(FRAME % text)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"",
+        (FRAME % b"b")[:-1],
+        (FRAME % b"b") + b"\n",
+        (FRAME % b"b") * 2,
+        (FRAME % b"b").replace(b"1", b"2"),
+        b'data: {"delta":{"content":"},"n":1}\n\n',
+        *(FRAME % text for text in (b'b"', b"\\", b"b\nc", b"b\rc", b"\\\r")),
+    ],
+    ids=repr,
+)
+def test_nothing_but_one_such_frame_fits(other: bytes) -> None:
+    assert not KNOWN.fits(other)
 
 
 @settings(deadline=None)
@@ -125,8 +147,8 @@ def test_a_row_with_a_string_that_is_none_is_not_known(text: bytes) -> None:
 
 
 def test_a_row_of_frames_with_two_strings_is_not_known() -> None:
-    frame = b'data: {"delta":{"content":"a"},"n":1,"obfuscation":"x"}'
-    assert (0, 0) == FrameTemplate.of(frame).row(frame + b"\n\n")
+    frame = b'data: {"delta":{"content":"a"},"n":1,"obfuscation":"x"}\n\n'
+    assert (0, 0) == FrameTemplate.of(frame).row(frame)
 
 
 @pytest.mark.parametrize("blank", [b"\n", b"\n\n", b"\n\n\n"], ids=repr)
