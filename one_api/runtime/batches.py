@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 #: A batch that has grown so large is sent, whatever else could be had.
@@ -18,9 +19,12 @@ MAX_BATCH_BYTES = 64 * 1024
 _Steps = Generator[Any, Any, bytes]
 
 
-async def send_batches(
+# A generator, as coroutines were before there was `await`: what `chunks` waits for is waited for
+# here, without another frame on the way of every chunk that comes alone, as most do.
+@types.coroutine
+def send_batches(
     chunks: AsyncGenerator[bytes, None], send: Callable[[bytes], Awaitable[None]]
-) -> bytes:
+) -> Generator[Any, Any, bytes]:
     """Send all of `chunks`: what it gives at once in one piece, and that before it is waited for.
 
     What it ended with is not sent but returned, so that it leaves together with the end. Whatever
@@ -39,54 +43,53 @@ async def send_batches(
             batch.append(piece)
             size += len(piece)
             if size >= MAX_BATCH_BYTES:
-                await send(b"".join(batch))
+                yield from send(b"".join(batch)).__await__()
                 batch, size = [], 0
             continue
         except StopAsyncIteration:
             return b"".join(batch)
         except Exception:
             # A bug: the client gets what came before it, as it would have piece by piece.
-            if batch:
-                await send(b"".join(batch))
+            yield from _send_any(batch, send)
             raise
         if batch:
-            await _send_before(step, b"".join(batch), send)
+            try:
+                yield from send(b"".join(batch)).__await__()
+            except BaseException as exc:
+                # The generator must not be left waiting.
+                with suppress(StopAsyncIteration):
+                    yield from _thrown(step, exc)
+                raise
+            batch = []
         try:
-            batch = [await _go_on(step, awaited)]
+            yield awaited
+        except BaseException as exc:  # noqa: BLE001 - raised where the generator waits
+            step = _thrown(step, exc)
+        try:
+            piece = yield from step
         except StopAsyncIteration:
             return b""
-        size = len(batch[0])
+        batch, size = [piece], len(piece)
 
 
-async def _send_before(step: _Steps, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
-    """Send `data` while `step` waits; it must not be left waiting when that fails."""
-    try:
-        await send(data)
-    except BaseException as exc:
-        await _throw(step, exc)
-        raise
+def _send_any(
+    batch: list[bytes], send: Callable[[bytes], Awaitable[None]]
+) -> Generator[Any, Any, None]:
+    if batch:
+        yield from send(b"".join(batch)).__await__()
 
 
-@types.coroutine
-def _go_on(step: _Steps, awaited: Any) -> Generator[Any, Any, bytes]:
-    """Wait for what `step` waits for, and give what it comes to, as `await` would have."""
-    try:
-        while True:
-            try:
-                value = yield awaited
-            except BaseException as exc:  # noqa: BLE001 - raised where the generator waits
-                awaited = step.throw(exc)
-            else:
-                awaited = step.send(value)
-    except StopIteration as given:
-        result: bytes = given.value
-        return result
-
-
-async def _throw(step: _Steps, exc: BaseException) -> None:
-    """Raise `exc` where `step` waits, and let it end."""
-    try:
-        awaited = step.throw(exc)
-    except StopIteration:
-        return
-    await _go_on(step, awaited)
+def _thrown(step: _Steps, error: BaseException) -> _Steps:
+    """Raise `error` where `step` waits, and give what that comes to, as `await` would have."""
+    while True:
+        try:
+            awaited = step.throw(error)
+        except StopIteration as given:
+            result: bytes = given.value
+            return result
+        try:
+            yield awaited
+        except BaseException as exc:  # noqa: BLE001 - raised there as well
+            error = exc
+        else:
+            return (yield from step)

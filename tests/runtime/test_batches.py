@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 import pytest
 
@@ -144,3 +145,47 @@ async def test_what_it_ends_with_is_left_to_leave_with_the_end() -> None:
 
     assert b"and last" == await send_batches(chunks(), sink.send)
     assert [b"first"] == sink.sent
+
+
+async def test_a_wait_is_cancelled_as_often_as_the_task_is() -> None:
+    ended: list[str] = []
+    waits = asyncio.Event()
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        for name in ("first", "second"):
+            try:
+                waits.set()
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ended.append(name)
+        await asyncio.sleep(0)
+        yield b"stubborn"
+
+    sink = Sink()
+    sending = asyncio.create_task(sent(chunks(), sink))
+    for _ in range(2):
+        await waits.wait()
+        waits.clear()
+        sending.cancel()
+    await sending
+
+    assert (["first", "second"], [b"stubborn"]) == (ended, sink.sent)
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["ends", "goes on"])
+async def test_a_failed_send_is_told_whatever_the_generator_makes_of_it(*, goes_on: bool) -> None:
+    async def fail(data: bytes) -> None:
+        await asyncio.sleep(0)
+        raise ConnectionError(data.decode())
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield b"lost"
+        with suppress(ConnectionError):
+            await asyncio.Event().wait()
+        if goes_on:
+            yield b"more"
+
+    given = chunks()
+    with pytest.raises(ConnectionError, match="lost"):
+        await send_batches(given, fail)
+    await given.aclose()
