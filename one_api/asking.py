@@ -12,6 +12,7 @@ from types import AsyncGeneratorType
 from typing import TYPE_CHECKING
 
 from one_api.adapter.base import Call
+from one_api.adapter.tap import TappedEvents
 from one_api.adapter.token_counting import SupportsTokenCounting
 from one_api.continuation import continue_broken, continued_request
 from one_api.delivery import adapter_failed
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 #: How long a provider may take to count, in seconds: the client can be told an estimate.
 _COUNT_TIMEOUT_S = 10.0
 #: What is closed when it is done with; the usual kind first: only the other one asks an ABC.
-_GENERATORS = (AsyncGeneratorType, AsyncGenerator)
+_GENERATORS = (AsyncGeneratorType, TappedEvents, AsyncGenerator)
 
 
 class Asking:
@@ -55,24 +56,12 @@ class Asking:
             caller=attempt.context.caller,
         )
 
-    async def events(
+    def events(
         self, ask: Callable[[], AsyncIterator[Event]], lease: Lease, deployment: Deployment
     ) -> AsyncGenerator[Event, None]:
         """The adapter's events; what it raises besides GatewayErrors becomes an UpstreamError."""
-        try:
-            with lease:
-                events = ask()
-                try:
-                    async for event in events:
-                        yield event
-                finally:
-                    if isinstance(events, _GENERATORS):
-                        await events.aclose()
-        except GatewayError:
-            raise
-        except Exception as exc:
-            logger.exception("adapter %s raised while answering", deployment.adapter)
-            raise adapter_failed(deployment) from exc
+        sources: list[TappedEvents] = []
+        return TappedEvents(_asked(ask, lease, deployment, sources), sources)
 
     # -- streams that break after the client has begun to read them
 
@@ -137,6 +126,31 @@ class Asking:
                 secrets = adapter.settings.secrets()
                 return _watched(told, trial, secrets, at_end=router.retry_budget.end_retry)
         return None
+
+
+async def _asked(
+    ask: Callable[[], AsyncIterator[Event]],
+    lease: Lease,
+    deployment: Deployment,
+    sources: list[TappedEvents],
+) -> AsyncGenerator[Event, None]:
+    """The events that `ask` gives, which are put into `sources` where they may have a tap."""
+    try:
+        with lease:
+            events = ask()
+            if type(events) is TappedEvents:
+                sources.append(events)
+            try:
+                async for event in events:
+                    yield event
+            finally:
+                if isinstance(events, _GENERATORS):
+                    await events.aclose()
+    except GatewayError:
+        raise
+    except Exception as exc:
+        logger.exception("adapter %s raised while answering", deployment.adapter)
+        raise adapter_failed(deployment) from exc
 
 
 def may_continue(request: ChatCompletionRequest, attempt: Attempt) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import current_task, get_running_loop
 from types import TracebackType
 from typing import Any
 
@@ -24,8 +25,8 @@ class Deadline:
         self._has_passed = False
 
     def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        loop = get_running_loop()
+        task = current_task(loop)
         assert task is not None, "a deadline is that of a task"  # noqa: S101
         self._task = task
         #: That others have cancelled the task before is not undone.

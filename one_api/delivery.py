@@ -9,9 +9,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from one_api.adapter.tap import Tap, TappedEvents
 from one_api.deadline import Deadline
 from one_api.errors import GatewayError, UpstreamError, UpstreamTimeout
-from one_api.linger import Outlasting, finish_body, give_up, next_event, resumed
+from one_api.linger import Outlasting, finish_body, give_up, hear_out, next_event, resumed
 from one_api.reply import ReplyBody, ReplyStream
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 #: The status of a request whose client did not wait for the answer, as nginx has it.
 CLIENT_GONE = 499
-#: How long, and for how many streams at once, a provider is heard out that nobody listens to.
-_DRAIN_S, _MAX_DRAINING = 30.0, 100
+#: For how many streams at once a provider is heard out that nobody listens to.
+_MAX_DRAINING = 100
 #: Most bytes of a stream that are held back.
 _MAX_HELD_BYTES = 256 * 1024
 
@@ -75,15 +76,26 @@ class Answer:
     is_relinquished: bool = False
 
     @property
+    def tap(self) -> Tap | None:
+        """Where what follows the latest of `events` may be had; None: nowhere but there.
+
+        Nor where the client's time may run out: that is seen to where `events` are waited for.
+        """
+        if self.attempt.context.deadline is not None or not isinstance(self.events, TappedEvents):
+            return None
+        return self.events.tap
+
+    @property
     def deployment(self) -> Deployment:
         """Who answers."""
         return self.attempt.deployment
 
     def headers(self) -> dict[str, str]:
         """What the client is told of how the answer came about."""
+        deployment = self.attempt.deployment
         headers = {
-            "x-one-api-model": self.deployment.upstream_model,
-            "x-one-api-deployment": self.deployment.name,
+            "x-one-api-model": deployment.upstream_model,
+            "x-one-api-deployment": deployment.name,
             "x-one-api-attempts": str(self.attempt.number),
         }
         if self.call.dropped:
@@ -245,11 +257,19 @@ class Delivery:
             yield b""
             exchange = attempt.context.exchange
             pace = exchange.pace if exchange is not None else None
-            if pace is not None:
-                pace.note()
+            note = pace.note if pace is not None else _ignore
+            note()
             yield head
-            # The first read may have held the whole stream, and nothing may follow it.
             choices, deadline = answer.request.n or 1, attempt.context.deadline
+            relay = reply.relay
+            if relay is not None and not relay.is_ending and (tap := answer.tap) is not None:
+                # Nearly all of a relayed stream comes here, each event in a read of its own.
+                while not relay.is_ending and (news := tap.news()) is not None and await news:
+                    data = relay.feed(tap.take())
+                    if data:
+                        note()
+                        yield data
+            # The first read may have held the whole stream, and nothing may follow it.
             # Where nothing bounds the wait, to ask for what would takes as long as an event does.
             is_bounded = reply.is_relayed or deadline is not None
             while not (is_bounded and reply.is_done):
@@ -262,8 +282,7 @@ class Delivery:
                     break
                 data = reply.take(event)
                 if data:
-                    if pace is not None:
-                        pace.note()
+                    note()
                     yield data
             end = await self._end(reply, answer)
             has_ended = True
@@ -271,18 +290,9 @@ class Delivery:
             answer.log_malformed(reply.malformed)
             if end:
                 yield end
-        except GatewayError as exc:
+        except Exception as exc:  # noqa: BLE001 - a stream must not just end, whatever went wrong
             has_ended = True
-            # First: what is told of the attempt is shown to the operator.
-            answer.log_failure(exc)
-            attempt.fail(exc)
             yield await self._broken(exc, reply, answer)
-        except Exception:  # a stream must not just end, whatever went wrong
-            has_ended = True
-            logger.exception("events of %s cannot be rendered", answer.deployment.name)
-            failure = adapter_failed(answer.deployment)
-            attempt.fail(failure)
-            yield await self._broken(failure, reply, answer)
         finally:
             await (self._finish if has_ended else self._hang_up)(reply, answer)
 
@@ -294,8 +304,17 @@ class Delivery:
         if answer.attempt.context.account is not None:
             answer.attempt.context.account.close(200)
 
-    async def _broken(self, error: GatewayError, reply: ReplyStream, answer: Answer) -> bytes:
+    async def _broken(self, cause: Exception, reply: ReplyStream, answer: Answer) -> bytes:
         """What a client is told in-band; what came until then is charged for."""
+        error: GatewayError
+        if isinstance(cause, GatewayError):
+            error = cause
+            # First: what is told of the attempt is shown to the operator.
+            answer.log_failure(error)
+        else:
+            error = adapter_failed(answer.deployment)
+            logger.error("events of %s cannot be rendered", answer.deployment.name, exc_info=cause)
+        answer.attempt.fail(error)
         account = answer.attempt.context.account
         if account is not None:
             account.note_error(error)
@@ -317,7 +336,7 @@ class Delivery:
         if drains:
             self._draining += 1
             try:
-                await _drain(reply, answer.events)
+                await hear_out(reply, answer.events)
             finally:
                 self._draining -= 1
         account = answer.attempt.context.account
@@ -373,13 +392,5 @@ async def _kept(
             yield data
 
 
-async def _drain(reply: ReplyStream, events: AsyncGenerator[Event, None]) -> None:
-    """Hear a provider out for its usage, though nobody listens any more; closes `events`."""
-    try:
-        async with asyncio.timeout(_DRAIN_S), aclosing(events):
-            async for event in events:
-                reply.take(event)
-                if reply.is_done:
-                    break
-    except (TimeoutError, GatewayError):
-        pass  # What came until then is charged for.
+def _ignore() -> None:
+    """Note nothing, where nobody counts."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Protocol
 
 from typing_extensions import override
 
+from one_api.adapter.tap import TappedEvents
+from one_api.deadline import Deadline
 from one_api.errors import GatewayError, UpstreamDisconnected, UpstreamTimeout
 from one_api.events import Event, KeepAlive, Usage
 
 #: How long a finished reply may take to say that it is over, and to tell its usage, in seconds.
 _END_S, _USAGE_S = 0.25, 2.0
+#: How long a provider is heard out that nobody listens to, in seconds.
+_DRAIN_S = 30.0
 
 
 class Ending(Protocol):
@@ -25,6 +29,17 @@ class Ending(Protocol):
 
     def has_finished(self, choices: int) -> bool:
         """Whether all `choices` choices have told why they ended."""
+
+
+class Reply(Protocol):
+    """A reply in the making."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the provider said that nothing more will come."""
+
+    def take(self, event: Event) -> bytes:
+        """What `event` adds to it."""
 
 
 async def next_event(
@@ -46,7 +61,7 @@ async def next_event(
             return await anext(events, None)
         return await _before(deadline, events)
     try:
-        async with asyncio.timeout(_END_S if reply.usage else _USAGE_S):
+        with Deadline(_END_S if reply.usage else _USAGE_S):
             return await anext(events, None)
     except (TimeoutError, UpstreamDisconnected, UpstreamTimeout):
         return None  # Only `[DONE]` was lost, or the usage, which is then estimated.
@@ -81,11 +96,11 @@ async def resumed(
             yield event
 
 
-class Outlasting(AsyncGenerator[Event, None]):
+class Outlasting(TappedEvents):
     """`events`, of which a wait that is cancelled is taken up again by the next one."""
 
     def __init__(self, events: AsyncGenerator[Event, None]) -> None:
-        self._events = events
+        super().__init__(events, (events,) if isinstance(events, TappedEvents) else ())
         self._coming: asyncio.Future[Event] | None = None
 
     @override
@@ -100,10 +115,6 @@ class Outlasting(AsyncGenerator[Event, None]):
     @override
     async def asend(self, value: None) -> Event:
         return await self.__anext__()
-
-    @override
-    async def athrow(self, *error: Any) -> Event:
-        return await self._events.athrow(*error)
 
     @override
     async def aclose(self) -> None:
@@ -122,8 +133,20 @@ async def give_up(coming: asyncio.Future[Event]) -> None:
 async def finish_body(events: AsyncGenerator[Event, None]) -> None:
     """Read the end of an upstream's body after its `[DONE]`: the connection can be used again."""
     try:
-        async with asyncio.timeout(_END_S):
+        with Deadline(_END_S):
             async for _ in events:
                 pass
     except (TimeoutError, GatewayError):
         pass  # The answer is complete; only the connection is not kept.
+
+
+async def hear_out(reply: Reply, events: AsyncGenerator[Event, None]) -> None:
+    """Hear a provider out for its usage, though nobody listens any more; closes `events`."""
+    try:
+        async with asyncio.timeout(_DRAIN_S), aclosing(events):
+            async for event in events:
+                reply.take(event)
+                if reply.is_done:
+                    break
+    except (TimeoutError, GatewayError):
+        pass  # What came until then is charged for.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import orjson
 
 from one_api.adapter.http import MAX_REPLY_BYTES
@@ -55,6 +57,13 @@ class ReplyStream:
         out = self._relay.feed(event.data)
         self.is_committed = self._relay.is_committed
         return out
+
+    @property
+    def relay(self) -> StreamRelay | _Translation | None:
+        """What takes the bytes of a committed reply, as `take` does relayed events."""
+        if self._reader is not None:
+            return _Translation(self._reader, self._write)
+        return self._relay
 
     def _write(self, event: Event) -> bytes:
         if self._writer is None:
@@ -123,6 +132,23 @@ class ReplyStream:
     def relayed_frames(self) -> int:
         """How many pieces with content were relayed: about as many tokens."""
         return self._relay.content_frames if self._relay else 0
+
+
+class _Translation:
+    """A relayed stream in another format; `write` gives the bytes of an event."""
+
+    def __init__(self, reader: ChunkReader, write: Callable[[Event], bytes]) -> None:
+        self._reader = reader
+        self._write = write
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether a choice has finished, or all is said."""
+        return self._reader.is_ending
+
+    def feed(self, data: bytes) -> bytes:
+        """What `data` adds to the stream."""
+        return b"".join(map(self._write, self._reader.feed(data)))
 
 
 def texts_of(reply: JsonObject) -> list[str]:

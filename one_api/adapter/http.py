@@ -20,7 +20,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from json import JSONDecodeError
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import orjson
 from typing_extensions import override
@@ -29,12 +29,13 @@ from one_api.adapter.base import AdapterContext, BaseModelAdapter, Call
 from one_api.adapter.credentials import CredentialKeeper, SupportsCredentialFlow
 from one_api.adapter.http_errors import error_from_reply
 from one_api.adapter.settings import AdapterSettings
+from one_api.adapter.tap import TappedEvents, TappedReply
 from one_api.deployment import Timeouts
 from one_api.errors import UpstreamInvalidResponse
+from one_api.events import Event, Relay
 
 if TYPE_CHECKING:
     from one_api.errors import GatewayError
-    from one_api.events import Event
     from one_api.schemas.chat import ChatCompletionRequest
 
 #: Most bytes read of an error's body, and of a reply that is read whole.
@@ -108,8 +109,23 @@ class ReplyParser(Protocol):
         """
 
 
+class RelayParser:
+    """Passes the provider's bytes on as they are."""
+
+    def feed(self, data: bytes) -> Iterable[Event]:
+        """The bytes, as one event."""
+        return (Relay(data),)
+
+    def close(self) -> Iterable[Event]:
+        """Nothing: the gateway itself tells whether the relayed reply was complete."""
+        return ()
+
+
 class HTTPModelAdapter(BaseModelAdapter):
     """A provider with an HTTP API of its own."""
+
+    #: Whether replies may be read by a `RelayParser`: such events have a tap.
+    _may_relay: ClassVar[bool] = False
 
     def __init__(self, settings: AdapterSettings, context: AdapterContext) -> None:
         super().__init__(settings, context)
@@ -138,26 +154,13 @@ class HTTPModelAdapter(BaseModelAdapter):
         return error_from_reply(status, headers, body)
 
     @override
-    async def generate_completion(
+    def generate_completion(
         self, request: ChatCompletionRequest, call: Call
     ) -> AsyncIterator[Event]:
-        # Without a name of ours for the request: it may be large, and the reply may take long.
-        async with self.send(self.to_wire(request, call), call) as reply:
-            if reply.status != 200:
-                body = await reply.read(MAX_ERROR_BYTES)
-                raise self.error_from_wire(reply.status, reply.headers, body)
-            parser = self.from_wire(request, call, reply.headers)
-            chunks = reply.chunks()
-            try:
-                async for data in chunks:
-                    for event in parser.feed(data):
-                        yield event
-                for event in parser.close():
-                    yield event
-            except (JSONDecodeError, UnicodeDecodeError) as exc:
-                raise UpstreamInvalidResponse("The provider's reply is not JSON.") from exc
-            finally:
-                await chunks.aclose()
+        if not (request.stream and self._may_relay):
+            return _generate_completion(self, request, call, None)
+        sources: list[TappedReply] = []
+        return TappedEvents(_generate_completion(self, request, call, sources), sources)
 
     def send(self, wire: WireRequest, call: Call) -> AbstractAsyncContextManager[WireReply]:
         """Send what belongs to `call` and give its reply, as `HTTPTransport.send` does.
@@ -165,7 +168,8 @@ class HTTPModelAdapter(BaseModelAdapter):
         What the headers of the reply say of the provider's limits is noted. Where the adapter
         fetches its credential, that is added, and fetched anew once if the provider refuses it.
         """
-        exchange = self._exchange(wire, call.timeouts)
+        http = self._credentials or self.context.http
+        exchange = http.send(wire, call.timeouts)
         return exchange if call.on_head is None else _Noted(exchange, call.on_head)
 
     async def fetch_json(self, request: WireRequest, *, with_credential: bool = True) -> Any:
@@ -175,8 +179,8 @@ class HTTPModelAdapter(BaseModelAdapter):
         Raises: the error of `error_from_wire` for any status but 200; UpstreamInvalidResponse.
         """
         timeouts = Timeouts(total_s=self.context.list_timeout_s)
-        send = self._exchange if with_credential else self.context.http.send
-        async with send(request, timeouts) as reply:
+        http = (self._credentials if with_credential else None) or self.context.http
+        async with http.send(request, timeouts) as reply:
             body = await reply.read(MAX_REPLY_BYTES)
             if reply.status != 200:
                 raise self.error_from_wire(reply.status, reply.headers, body)
@@ -185,11 +189,34 @@ class HTTPModelAdapter(BaseModelAdapter):
         except orjson.JSONDecodeError as exc:
             raise UpstreamInvalidResponse("The provider's reply is not JSON.") from exc
 
-    def _exchange(
-        self, wire: WireRequest, timeouts: Timeouts
-    ) -> AbstractAsyncContextManager[WireReply]:
-        http = self.context.http if self._credentials is None else self._credentials
-        return http.send(wire, timeouts)
+
+async def _generate_completion(
+    adapter: HTTPModelAdapter,
+    request: ChatCompletionRequest,
+    call: Call,
+    sources: list[TappedReply] | None,
+) -> AsyncGenerator[Event, None]:
+    """The events of the reply to `request`, which is put into `sources` where it is relayed."""
+    # Without a name of ours for the request: it may be large, and the reply may take long.
+    async with adapter.send(adapter.to_wire(request, call), call) as reply:
+        if reply.status != 200:
+            body = await reply.read(MAX_ERROR_BYTES)
+            raise adapter.error_from_wire(reply.status, reply.headers, body)
+        parser = adapter.from_wire(request, call, reply.headers)
+        chunks = reply.chunks()
+        # Not of a parser derived from it, nor of a reply that somebody else looks at.
+        if sources is not None and type(parser) is RelayParser and isinstance(reply, TappedReply):
+            sources.append(reply)
+        try:
+            async for data in chunks:
+                for event in parser.feed(data):
+                    yield event
+            for event in parser.close():
+                yield event
+        except (JSONDecodeError, UnicodeDecodeError) as exc:
+            raise UpstreamInvalidResponse("The provider's reply is not JSON.") from exc
+        finally:
+            await chunks.aclose()
 
 
 def send_for(

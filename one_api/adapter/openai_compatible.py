@@ -7,7 +7,7 @@ package of its own instead of another flag here.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,21 @@ from typing_extensions import override
 
 from one_api.adapter.base import AdapterContext, Call
 from one_api.adapter.completions import CompletionParser
-from one_api.adapter.http import MAX_ERROR_BYTES, HTTPModelAdapter, ReplyParser, WireRequest
+from one_api.adapter.http import (
+    MAX_ERROR_BYTES,
+    HTTPModelAdapter,
+    RelayParser,
+    ReplyParser,
+    WireRequest,
+)
 from one_api.adapter.parameters import ParameterPolicy
 from one_api.adapter.passthrough import RawRequest
 from one_api.adapter.settings import AdapterSettings
 from one_api.errors import UnsupportedParameter, UpstreamInvalidResponse
-from one_api.events import Event, Relay
 from one_api.schemas.models import ModelInfo
 
 if TYPE_CHECKING:
+    from one_api.events import Event
     from one_api.schemas import JsonObject
     from one_api.schemas.chat import ChatCompletionRequest
     from one_api.schemas.completions import CompletionRequest
@@ -109,22 +115,11 @@ def normalise_base_url(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-class RelayParser:
-    """Passes the provider's bytes on as they are."""
-
-    def feed(self, data: bytes) -> Iterable[Event]:
-        """The bytes, as one event."""
-        return (Relay(data),)
-
-    def close(self) -> Iterable[Event]:
-        """Nothing: the gateway itself tells whether the relayed reply was complete."""
-        return ()
-
-
 class OpenAICompatibleAdapter(HTTPModelAdapter):
     """A provider of the OpenAI format, described by a `CompatibleProvider`."""
 
     Settings = OpenAICompatibleSettings
+    _may_relay = True
 
     def __init__(
         self,

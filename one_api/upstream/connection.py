@@ -38,6 +38,8 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         #: Whether nothing more will come; `error` says what that means.
         self.is_broken = False
+        #: Whether the last wait for news was in vain, and nothing has come since.
+        self.is_late = False
         self._loop = loop
         self._on_lost = on_lost
         self._cause: Exception | None = None
@@ -59,7 +61,7 @@ class Connection(asyncio.Protocol):
     def begin(self, response: Response, data: bytes) -> None:
         """Send `data`, the beginning of a request, whose reply will be `response`."""
         self._response = response
-        self._has_answered = False
+        self._has_answered = self.is_late = False
         self._unread_bytes = 0
         if not self._transport.is_closing():
             self._transport.write(data)
@@ -91,7 +93,8 @@ class Connection(asyncio.Protocol):
         if response is not None:
             response.close()
             if response.is_complete and response.is_reusable and self._upload is None:
-                self.resume()
+                if self._unread_bytes:
+                    self.resume()
                 return not self._transport.is_closing()
         self.close()
         return False
@@ -127,19 +130,25 @@ class Connection(asyncio.Protocol):
             # What a provider says unasked would pass for the next reply.
             self.close()
             return
-        self._has_answered = True
         try:
             response.feed(data)
         except InvalidHTTPError as exc:
             self._break(exc)
             return
-        if response.status:
-            self._wake()
-            self._unread_bytes += len(data)
-            is_full = self._unread_bytes > READ_BUFFER_BYTES and bool(response.pieces)
-            if is_full and not self._is_paused:
-                self._is_paused = True
-                self._transport.pause_reading()
+        if not response.status:
+            self._has_answered = True
+            return
+        waiter = self._waiter
+        if waiter is None:
+            self.is_late = False
+        else:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(True)
+        self._unread_bytes += len(data)
+        if self._unread_bytes > READ_BUFFER_BYTES and response.pieces and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
 
     @override
     def eof_received(self) -> None:
@@ -197,6 +206,7 @@ class Connection(asyncio.Protocol):
             self._arm()
         else:
             self._waiter = None
+            self.is_late = True
             waiter.set_result(False)
 
     async def _send(self, body: AsyncIterable[bytes], length: int | None) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from types import TracebackType
 
+from typing_extensions import override
+
 from one_api.adapter.http import WireRequest
+from one_api.adapter.tap import TappedReply
 from one_api.deployment import Timeouts
 from one_api.errors import UpstreamDisconnected, UpstreamInvalidResponse, UpstreamTimeout
 from one_api.upstream.connection import READ_BUFFER_BYTES, Connection
@@ -19,7 +23,7 @@ from one_api.upstream.response import Response
 logger = logging.getLogger(__name__)
 
 
-class Exchange:
+class Exchange(TappedReply):
     """A `WireReply` inside of `async with`, which sends the request and leaves the connection.
 
     A provider may close a pooled connection at the moment a request leaves on it. Such a request
@@ -50,7 +54,6 @@ class Exchange:
         self._head = head
         self._request = request
         self._timeouts = timeouts
-        self._ends_at = 0.0
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Exchange:
@@ -99,6 +102,32 @@ class Exchange:
         chunks = self._pieces()
         return chunks if coding is None else decoded(chunks, coding)
 
+    @property
+    @override
+    def tap(self) -> Exchange | None:
+        """This itself, where the chunks are what arrives."""
+        field = self.headers.get("content-encoding")
+        return self if field is None or coding_of(field) is None else None
+
+    def news(self) -> asyncio.Future[bool] | None:
+        """See `Tap.news`."""
+        connection, now = self._connection, self._loop.time()
+        response, ends_at = self._response, self._ends_at
+        if connection is None or now >= ends_at or response.is_complete or connection.is_broken:
+            return None
+        if response.pieces:
+            here: asyncio.Future[bool] = self._loop.create_future()
+            here.set_result(True)
+            return here
+        until = now + self._timeouts.idle_s
+        return connection.news(until if until < ends_at else ends_at)
+
+    def take(self) -> bytes:
+        """See `Tap.take`."""
+        if self._connection is not None:
+            self._connection.resume()
+        return self._response.take()
+
     async def _ask(self, connection: Connection) -> None:
         """Send the request on `connection`, and wait for the head of the reply."""
         head, request = self._head, self._request
@@ -143,10 +172,9 @@ class Exchange:
             if response.pieces:
                 # What is here needs no deadline unless there is more to come.
                 if not response.is_complete and self._loop.time() >= self._ends_at:
-                    raise self._timeout(self._ends_at)
-                data = response.take()
+                    raise self._timeout()
                 connection.resume()
-                yield data
+                yield response.take()
             elif response.is_complete:
                 return
             else:
@@ -162,11 +190,11 @@ class Exchange:
         while not (response.pieces or response.is_complete):
             if connection.is_broken:
                 raise connection.error()
-            if not await connection.news(until):
-                raise self._timeout(until)
+            if connection.is_late or not await connection.news(until):
+                raise self._timeout()
 
-    def _timeout(self, until: float) -> UpstreamTimeout:
-        if until >= self._ends_at:
+    def _timeout(self) -> UpstreamTimeout:
+        if self._loop.time() >= self._ends_at:
             return UpstreamTimeout(
                 f"The provider's reply took longer than {self._timeouts.total_s:g} s."
             )

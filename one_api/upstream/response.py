@@ -106,26 +106,23 @@ class Response:
 
         Raises: InvalidHTTPError where it is not HTTP; what came before that is kept.
         """
-        if not self.status and len(data) > self._room:
-            self._parse(data[: self._room])
-            data = data[self._room :]
-            if not self.status:
-                raise InvalidHTTPError("the head is too long")
-        self._parse(data)
+        try:
+            if not self.status and len(data) > self._room:
+                self._parser.feed_data(data[: self._room])
+                data = data[self._room :]
+                if not self.status:
+                    raise InvalidHTTPError("the head is too long")
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            self.is_reusable = False
+            if not self.is_complete:
+                raise InvalidHTTPError(str(exc)) from exc
         if self.pieces or self.is_complete:
             self._room = MAX_HEAD_BYTES
             return
         self._room -= len(data)
         if self._room < 0:
             raise InvalidHTTPError("much has come, and nothing of the body")
-
-    def _parse(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
-            self.is_reusable = False
-            if not self.is_complete:
-                raise InvalidHTTPError(str(exc)) from exc
 
     def feed_eof(self) -> None:
         """The provider has ended the connection, which completes a body of untold length."""

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+import gzip
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from typing_extensions import override
 
 from one_api.adapter.http import MAX_REPLY_BYTES, WireRequest
+from one_api.adapter.tap import Tap
 from one_api.deployment import Timeouts
 from one_api.errors import (
     GatewayError,
     RequestTooLarge,
     UpstreamDisconnected,
+    UpstreamInvalidResponse,
     UpstreamTimeout,
 )
 from one_api.upstream import READ_BUFFER_BYTES, Upstream
 from tests.scripted_upstream import (
     Chunk,
     EndChunks,
+    Gate,
     Hang,
     Head,
+    Hold,
     Pause,
     ScriptedUpstream,
     Send,
@@ -248,6 +253,162 @@ class TestDeadlines:
             await asyncio.sleep(0.3)  # more has come meanwhile
             with pytest.raises(UpstreamTimeout, match=r"took longer than 0\.2 s"):
                 await anext(chunks)
+
+
+@asynccontextmanager
+async def tapped(
+    client: Upstream, provider: ScriptedUpstream, *steps: Step, timeouts: Timeouts = PATIENT
+) -> AsyncIterator[tuple[Tap, AsyncGenerator[bytes, None]]]:
+    """The tap and the chunks of a reply of `steps`, after a first chunk that came alone."""
+    rest = Gate()
+    provider.script((CHUNKED, Chunk(b"a"), Hold(rest), *steps))
+    async with (
+        client.send(WireRequest(url=provider.url), timeouts) as reply,
+        aclosing(reply.chunks()) as chunks,
+    ):
+        assert b"a" == await anext(chunks)
+        rest.open()
+        assert reply.tap is not None
+        yield reply.tap, chunks
+
+
+async def comes(tap: Tap) -> bool:
+    news = tap.news()
+    return news is not None and await news
+
+
+async def joined(chunks: AsyncGenerator[bytes, None]) -> bytes:
+    return b"".join([data async for data in chunks])
+
+
+def step(chunks: AsyncGenerator[bytes, None]) -> None:
+    """Go on with `chunks` as far as it goes without waiting for anything."""
+    chunks.asend(None).__await__().__next__()
+
+
+class TestTaps:
+    async def test_what_is_taken_there_comes_once(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        gate = Gate()
+        steps = (Chunk(b"b"), Hold(gate), Chunk(b"c"), Chunk(b"d"), EndChunks())
+        async with tapped(client, provider, *steps) as (tap, chunks):
+            body = b""
+            assert await comes(tap)
+            body += tap.take()
+            gate.open()
+            body += await anext(chunks)
+            while await comes(tap):
+                body += tap.take()
+
+            assert b"bcd" == body
+            assert [] == [data async for data in chunks]
+        provider.script(OK)
+        assert (200, b"{}") == await ask(client, WireRequest(url=provider.url))
+        assert 1 == provider.connections
+
+    async def test_what_is_there_is_no_wait(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        async with tapped(client, provider, Chunk(b"b"), Hang()) as (tap, _):
+            assert await comes(tap)
+            news = tap.news()
+            assert news is not None
+            assert news.done()
+            assert b"b" == tap.take()
+
+    async def test_compressed_reply_has_none(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        fields = (("Transfer-Encoding", "chunked"), ("Content-Encoding", "gzip"))
+        provider.script((Head(200, fields), Chunk(gzip.compress(b"a")), EndChunks()))
+        async with client.send(WireRequest(url=provider.url), PATIENT) as reply:
+            assert [b"a"] == [data async for data in reply.chunks()]
+            assert None is reply.tap
+
+    async def test_silence_there_is_the_timeout_of_the_chunks(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        timeouts = Timeouts(idle_s=0.05)
+        async with tapped(client, provider, Hang(), timeouts=timeouts) as (tap, chunks):
+            assert not await comes(tap)
+            with pytest.raises(UpstreamTimeout, match=r"sent nothing for 0\.05 s"):
+                step(chunks)
+
+    async def test_what_comes_after_a_silence_is_heard(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        """Somebody else may have been slow: what came while nobody waited begins a new wait."""
+        first, second = Gate(), Gate()
+        steps = (Hold(first), Chunk(b"b"), Hold(second), Chunk(b"c"), EndChunks())
+        async with tapped(client, provider, *steps, timeouts=Timeouts(idle_s=0.1)) as (tap, chunks):
+            assert not await comes(tap)
+            first.open()
+            while not (body := tap.take()):  # noqa: ASYNC110 - nobody is to be told
+                await asyncio.sleep(0)
+            rest = asyncio.create_task(joined(chunks))
+            await asyncio.sleep(0)
+            second.open()
+
+            assert b"bc" == body + await rest
+
+    async def test_more_than_the_time_of_a_reply_is_left_to_the_chunks(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        steps, timeouts = (Chunk(bytes(100_000)),) * 100_000, Timeouts(total_s=0.2)
+        async with tapped(client, provider, *steps, timeouts=timeouts) as (tap, chunks):
+            while await comes(tap):
+                tap.take()
+            with pytest.raises(UpstreamTimeout, match=r"took longer than 0\.2 s"):
+                await anext(chunks)
+
+    async def test_lost_connection_is_left_to_the_chunks(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        async with tapped(client, provider, Chunk(b"b"), Send(b"no chunk")) as (tap, chunks):
+            body = b""
+            while await comes(tap):
+                body += tap.take()
+
+            assert b"b" == body
+            with pytest.raises(UpstreamInvalidResponse):
+                step(chunks)
+
+    async def test_cancelled_wait_is_taken_up_by_the_chunks(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        gate = Gate()
+        async with tapped(client, provider, Hold(gate), Chunk(b"b"), EndChunks()) as (tap, chunks):
+            waiting = asyncio.create_task(comes(tap))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            gate.open()
+
+            assert [b"b"] == [data async for data in chunks]
+
+    async def test_provider_is_not_read_faster_than_is_taken_there(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        pieces = (Chunk(bytes(100_000)),) * 80
+        sizes = []
+        async with tapped(client, provider, *pieces, EndChunks()) as (tap, chunks):
+            while await comes(tap):
+                sizes.append(len(tap.take()))
+                for _ in range(20):  # as much as comes meanwhile is there at the next turn
+                    await asyncio.sleep(0)
+            sizes.append(len(await joined(chunks)))
+
+        assert (8_000_000, True) == (sum(sizes), max(sizes) <= READ_BUFFER_BYTES + 256 * 1024)
+
+    async def test_nothing_comes_there_once_the_reply_was_left(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        async with tapped(client, provider, Hang()) as (tap, _):
+            pass
+
+        assert None is tap.news()
 
 
 async def cancelled_after(begun: asyncio.Event, client: Upstream, request: WireRequest) -> None:
