@@ -58,6 +58,7 @@ async def serve(
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(told_to_leave.set))
     async with _lifespan(application):
         shared = Shared(application, limits or Limits())
+        shared.look_round()  # The first response tells the time, too.
         server = await loop.create_server(
             lambda: Connection(shared), sock=listener, backlog=_BACKLOG
         )
