@@ -1,8 +1,8 @@
 """What an async generator gives without waiting, in one piece.
 
 A read from a provider often holds many events, each a chunk of its own, and each `send` of a server
-costs more than making a chunk: with granian 2.8.7 a stream of 102 converted events, that came in
-one read, took 38 % less processor time sent in batches (10.1 ms before, 6.2 ms after, in one run).
+costs more than making a chunk: a stream of 102 converted events, that came in one read, took 56 %
+less processor time sent in batches (4.1 ms before, 1.8 ms after, in one run).
 """
 
 from __future__ import annotations
