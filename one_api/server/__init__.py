@@ -7,7 +7,7 @@ business of whoever stands in front.
 
 A server of its own is here for its price: against granian 2.8.7, which hands each event of ASGI
 from its threads to the event loop's, the same application took 10 % less processor time for a small
-chat, 21 % less for a stream and 24 % less for a converted one, and 29 instead of 41 KiB for each
+chat, 21 % less for a stream and 22 % less for a converted one, and 29 instead of 41 KiB for each
 open stream; against uvicorn 0.54 with the same parser as much for a chat, 9 % less for a stream,
 and bounds on heads, which uvicorn does not have.
 """
