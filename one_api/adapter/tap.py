@@ -8,6 +8,7 @@ instead; what is not more of the same is left to the generators, which wait wher
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from asyncio import Future
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from typing import Any, Protocol
@@ -31,15 +32,15 @@ class Tap(Protocol):
         """What has come, which the generators will not give any more."""
 
 
-class TappedReply:
+class TappedReply(ABC):
     """A `WireReply` whose body has a tap as well."""
 
     __slots__ = ()
 
     @property
+    @abstractmethod
     def tap(self) -> Tap | None:
         """Where more of the `chunks` that were asked for may be had; None: nowhere."""
-        raise NotImplementedError
 
 
 class TappedEvents(AsyncGenerator[Event, None]):

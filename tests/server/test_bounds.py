@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.server.test_requests import GET, POST, assert_refused
-from tests.server.wire import Receive, Send, Server, mirror, reply, until
+from tests.server.wire import Receive, Send, Server, mirror, reply, steady, until
 
 #: Later than this no deadline lies in these tests: whoever waits is late at the next look round.
 AT_ONCE = {"head_timeout_s": 0.0, "keep_alive_s": 0.0}
@@ -88,12 +88,7 @@ async def test_requests_that_wait_for_another_are_not_all_taken_in() -> None:
         count = 300_000
         client.writer.write(GET * count)
         await until(lambda: bool(asked))
-        left, quiet = -1, 0
-        while quiet < 20:
-            await asyncio.sleep(0.005)
-            now = client.writer.transport.get_write_buffer_size()
-            quiet = quiet + 1 if now == left else 0
-            left = now
+        left = await steady(client.writer.transport.get_write_buffer_size)
         assert left > len(GET) * count // 2
         assert ["/v1/models"] == asked
         client.writer.transport.abort()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.server.test_requests import GET, POST
-from tests.server.wire import Receive, Send, Server, mirror, reply, until
+from tests.server.wire import Receive, Send, Server, failing, mirror, reply, steady, until
 
 
 async def stream(_scope: Any, _receive: Receive, send: Send) -> None:
@@ -116,13 +116,7 @@ PART: dict[str, Any] = {**BODY, "body": b"par", "more_body": True}
 async def test_what_an_application_cannot_begin_is_a_500_in_openais_format(
     messages: list[Any], raises: bool
 ) -> None:
-    async def fail(_scope: Any, _receive: Receive, send: Send) -> None:
-        for message in messages:
-            await send(message)
-        if raises:
-            raise LookupError("a secret of the application")
-
-    async with Server.running(fail) as server:
+    async with Server.running(failing(messages, raises=raises)) as server:
         client = await server.connect()
         answer = await client.ask(GET)
         assert (500, "internal_error") == (answer.status, answer.json["error"]["code"])
@@ -143,13 +137,7 @@ async def test_what_an_application_cannot_begin_is_a_500_in_openais_format(
 async def test_a_response_that_broke_does_not_look_complete(
     messages: list[Any], raises: bool
 ) -> None:
-    async def fail(_scope: Any, _receive: Receive, send: Send) -> None:
-        for message in messages:
-            await send(message)
-        if raises:
-            raise LookupError("a secret of the application")
-
-    async with Server.running(fail) as server:
+    async with Server.running(failing(messages, raises=raises)) as server:
         client = await server.connect()
         answer = await client.ask(GET)
         assert not answer.is_complete
@@ -189,22 +177,12 @@ async def test_sending_waits_for_the_client() -> None:
         client = await server.connect()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a socket's
         await client.send(GET)
-        await _until_steady(sent)
-        assert len(sent) < total // 2
+        assert await steady(lambda: len(sent)) < total // 2
         client.writer.transport.resume_reading()  # type: ignore[attr-defined] # as above
         received = 0
         while received < total * len(piece):
             received += len(await client.read())
         await until(lambda: len(sent) == total)
-
-
-async def _until_steady(grown: list[int]) -> None:
-    """Return once it has not grown for a while."""
-    length, quiet = -1, 0
-    while quiet < 20:
-        await asyncio.sleep(0.005)
-        quiet = quiet + 1 if len(grown) == length else 0
-        length = len(grown)
 
 
 async def test_the_application_hears_who_leaves_and_may_go_on_sending() -> None:

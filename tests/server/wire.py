@@ -181,6 +181,29 @@ class Server:
             await server.close()
 
 
+def failing(messages: list[Any], *, raises: bool) -> Application:
+    """An application that sends `messages` and then ends, or raises something."""
+
+    async def fail(_scope: Any, _receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+        if raises:
+            raise LookupError("a secret of the application")
+
+    return fail
+
+
+async def steady(count: Callable[[], int]) -> int:
+    """What `count` gives once it has given the same for a while."""
+    last, quiet = -1, 0
+    while quiet < 20:
+        await asyncio.sleep(0.005)
+        now = count()
+        quiet = quiet + 1 if now == last else 0
+        last = now
+    return last
+
+
 async def until(is_so: Callable[[], bool]) -> None:
     """Return once something is so."""
     async with asyncio.timeout(PATIENCE_S):
