@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import pytest
 from typing_extensions import override
 
 from one_api.adapter import (
@@ -23,6 +24,7 @@ from one_api.adapter import (
 )
 from one_api.app import create_app
 from one_api.registry import ModelRegistry
+from one_api.runtime import GatewayFlask
 from one_api.settings import Settings
 
 KEY = "gateway-key-of-a-caller"
@@ -64,6 +66,8 @@ class Provider(HTTPTransport):
     def __init__(self) -> None:
         self.had: list[str] = []
         self.refused = ""
+        #: What a request is answered with that is not refused.
+        self.status, self.words = 200, "Tokens {}."
 
     @override
     @asynccontextmanager
@@ -72,7 +76,8 @@ class Provider(HTTPTransport):
         if token not in self.had:
             self.had.append(token)
         is_in = token != self.refused
-        yield Quoting(f"Tokens {', '.join(self.had)}.", 200 if is_in else 401)
+        text = self.words.replace("{}", ", ".join(self.had))
+        yield Quoting(text, self.status if is_in else 401)
 
 
 class FetchingAdapter(OpenAICompatibleAdapter, SupportsCredentialFlow):
@@ -87,8 +92,8 @@ class FetchingAdapter(OpenAICompatibleAdapter, SupportsCredentialFlow):
         return Credential(headers={"authorization": f"Bearer {token}"})
 
 
-def test_a_token_is_masked_in_what_is_passed_on_and_so_is_the_one_before() -> None:
-    provider = Provider()
+def app_before(provider: Provider) -> GatewayFlask:
+    """A gateway whose one adapter asks `provider`."""
     registry = ModelRegistry()
     registry.register_adapter(
         "provider",
@@ -99,7 +104,26 @@ def test_a_token_is_masked_in_what_is_passed_on_and_so_is_the_one_before() -> No
         ),
     )
     settings = Settings.load(api_keys=(KEY,), passthrough_adapter="provider", database_url="none")
-    app = create_app(settings, registry=registry)
+    return create_app(settings, registry=registry)
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "embeddings"])
+def test_a_token_is_concealed_in_the_errors_of_requests_that_are_translated(path: str) -> None:
+    provider = Provider()
+    provider.status, provider.words = 400, '{"error": {"message": "There is {}, which is odd."}}'
+    app = app_before(provider)
+    with app.test_client() as client:
+        body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "input": "Hi"}
+        reply = client.post(f"/v1/{path}", json=body, headers={"authorization": f"Bearer {KEY}"})
+    app.close()
+    assert 400 == reply.status_code
+    assert TOKENS[:1] == tuple(provider.had)
+    assert "There is [redacted], which is odd." == reply.get_json()["error"]["message"]
+
+
+def test_a_token_is_masked_in_what_is_passed_on_and_so_is_the_one_before() -> None:
+    provider = Provider()
+    app = app_before(provider)
     with app.test_client() as client:
         told = []
         for refused in ("", TOKENS[0]):
