@@ -9,10 +9,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from one_api.adapter.tap import Tap, TappedEvents
+from one_api.adapter.tap import Flow, Outlet, PouredChunks, Tap, TappedEvents
 from one_api.deadline import Deadline
 from one_api.errors import GatewayError, UpstreamError, UpstreamTimeout
-from one_api.linger import Outlasting, finish_body, give_up, hear_out, next_event, resumed
+from one_api.linger import HoldBack, Outlasting, finish_body, hear_out, hold, next_event
 from one_api.reply import ReplyBody, ReplyStream
 
 if TYPE_CHECKING:
@@ -30,20 +30,6 @@ logger = logging.getLogger(__name__)
 CLIENT_GONE = 499
 #: For how many streams at once a provider is heard out that nobody listens to.
 _MAX_DRAINING = 100
-#: Most bytes of a stream that are held back.
-_MAX_HELD_BYTES = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldBack:
-    """How much of a stream is kept from the client, so that an early cut can still be mended.
-
-    Until `tokens` pieces of content have come, or `ms` milliseconds have passed since the first,
-    whichever is first; 0 is no bound of its own, and nothing is held where both are 0.
-    """
-
-    tokens: int = 0
-    ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +191,10 @@ class Delivery:
         account = answer.attempt.context.account
         if account is not None:
             account.hand_over()
-        chunks = self._rest(head, reply, answer)
+        outlet = Outlet()
+        chunks: AsyncGenerator[bytes, None] = PouredChunks(
+            self._rest(head, reply, answer, outlet), outlet
+        )
         # Begun here: closing a generator that never ran would leave the events open.
         await anext(chunks)
         if account is not None and account.keeps_bodies:
@@ -214,58 +203,35 @@ class Delivery:
         return StreamedReply(chunks=chunks, headers=answer.headers())
 
     async def _hold(self, head: bytes, reply: ReplyStream, answer: Answer) -> bytes:
-        """`head` and what follows it until enough has come to commit.
-
-        Each event is waited for in a task of its own: a wait that is given up must not end the
-        events.
-        """
-        hold_back, loop = self._hold_back, asyncio.get_running_loop()
-        held = bytearray(head)
-        ends_at = loop.time() + hold_back.ms / 1000 if hold_back.ms else None
-        has_ended = False
-        while not (has_ended or reply.is_done) and len(held) < _MAX_HELD_BYTES:
-            if hold_back.tokens and reply.pieces >= hold_back.tokens:
-                break
-            coming = asyncio.ensure_future(anext(answer.events))
-            left_s = None if ends_at is None else max(ends_at - loop.time(), 0.0)
-            try:
-                await asyncio.wait((coming,), timeout=left_s)
-            except asyncio.CancelledError:
-                await give_up(coming)
-                raise
-            if not coming.done():
-                answer.events = resumed(coming, answer.events)
-                # Begun here: closing a generator that never ran would leave the events open.
-                await anext(answer.events)
-                break
-            try:
-                held += reply.take(coming.result())
-            except StopAsyncIteration:
-                has_ended = True
+        """`head` and what follows it until enough has come to commit."""
+        held, answer.events, has_ended = await hold(self._hold_back, head, reply, answer.events)
         if has_ended or reply.is_done:
             # What is wrong with its end can still be mended: the client has seen nothing.
             held += await self._end(reply, answer)
-        return bytes(held)
+        return held
 
     async def _rest(
-        self, head: bytes, reply: ReplyStream, answer: Answer
+        self, head: bytes, reply: ReplyStream, answer: Answer, outlet: Outlet
     ) -> AsyncGenerator[bytes, None]:
-        """The stream from its first content to its end, or to an error told in-band."""
+        """The stream from its first content to its end, or to an error told in-band.
+
+        What goes through `outlet` is not given.
+        """
         attempt, events = answer.attempt, answer.events
         has_ended = False
         try:
             yield b""
-            exchange = attempt.context.exchange
-            pace = exchange.pace if exchange is not None else None
-            note = pace.note if pace is not None else _ignore
+            note = _noting(attempt)
             note()
             yield head
             choices, deadline = answer.request.n or 1, attempt.context.deadline
             relay = reply.relay
             if relay is not None and not relay.is_ending and (tap := answer.tap) is not None:
                 # Nearly all of a relayed stream comes here, each event in a read of its own.
-                while not relay.is_ending and (news := tap.news()) is not None and await news:
-                    data = relay.feed(tap.take())
+                flow = Flow(relay, note, outlet.send)
+                pour = flow.pour if outlet.send is not None else None
+                while not relay.is_ending and (news := tap.news(pour)) is not None and await news:
+                    data = flow.left() or relay.feed(tap.take())
                     if data:
                         note()
                         yield data
@@ -390,6 +356,13 @@ async def _kept(
         async for data in chunks:
             account.note_reply(data)
             yield data
+
+
+def _noting(attempt: Attempt) -> Callable[[], None]:
+    """What is to be told of each chunk that goes to the client."""
+    exchange = attempt.context.exchange
+    pace = exchange.pace if exchange is not None else None
+    return pace.note if pace is not None else _ignore
 
 
 def _ignore() -> None:

@@ -20,16 +20,11 @@ from one_api.asking import Asking, may_continue
 from one_api.caching import CACHE_HEADER, Caching, Recall, replayed
 from one_api.converter import CHAT, Dialect, ReasoningField, ReplyForm
 from one_api.converter.completions import TEXT, completion_as_chat
-from one_api.delivery import (
-    Answer,
-    CompleteReply,
-    Delivery,
-    HoldBack,
-    StreamedReply,
-)
+from one_api.delivery import Answer, CompleteReply, Delivery, StreamedReply
 from one_api.errors import InvalidRequest
 from one_api.failover import Attempt, Failover, RequestContext, Terms
 from one_api.fanout import MAX_REPLIES, fan_out
+from one_api.linger import HoldBack
 from one_api.policy.caps import require_within
 from one_api.policy.demand import Demand
 from one_api.stopping import enforce_stops, read_relayed

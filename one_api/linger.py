@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Protocol
 
 from typing_extensions import override
@@ -18,6 +19,20 @@ from one_api.events import Event, KeepAlive, Usage
 _END_S, _USAGE_S = 0.25, 2.0
 #: How long a provider is heard out that nobody listens to, in seconds.
 _DRAIN_S = 30.0
+#: Most bytes of a stream that are held back.
+_MAX_HELD_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldBack:
+    """How much of a stream is kept from the client, so that an early cut can still be mended.
+
+    Until `tokens` pieces of content have come, or `ms` milliseconds have passed since the first,
+    whichever is first; 0 is no bound of its own, and nothing is held where both are 0.
+    """
+
+    tokens: int = 0
+    ms: int = 0
 
 
 class Ending(Protocol):
@@ -37,6 +52,10 @@ class Reply(Protocol):
     @property
     def is_done(self) -> bool:
         """Whether the provider said that nothing more will come."""
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces of content it has."""
 
     def take(self, event: Event) -> bytes:
         """What `event` adds to it."""
@@ -80,7 +99,39 @@ async def _before(deadline: float, events: AsyncGenerator[Event, None]) -> Event
         ) from exc
 
 
-async def resumed(
+async def hold(
+    hold_back: HoldBack, head: bytes, reply: Reply, events: AsyncGenerator[Event, None]
+) -> tuple[bytes, AsyncGenerator[Event, None], bool]:
+    """`head` and what follows it until enough has come, the events after it, and if they ended.
+
+    Each event is waited for in a task of its own: a wait that is given up must not end the events.
+    """
+    loop = asyncio.get_running_loop()
+    held = bytearray(head)
+    ends_at = loop.time() + hold_back.ms / 1000 if hold_back.ms else None
+    while not reply.is_done and len(held) < _MAX_HELD_BYTES:
+        if hold_back.tokens and reply.pieces >= hold_back.tokens:
+            break
+        coming = asyncio.ensure_future(anext(events))
+        left_s = None if ends_at is None else max(ends_at - loop.time(), 0.0)
+        try:
+            await asyncio.wait((coming,), timeout=left_s)
+        except asyncio.CancelledError:
+            await give_up(coming)
+            raise
+        if not coming.done():
+            events = _resumed(coming, events)
+            # Begun here: closing a generator that never ran would leave the events open.
+            await anext(events)
+            break
+        try:
+            held += reply.take(coming.result())
+        except StopAsyncIteration:
+            return bytes(held), events, True
+    return bytes(held), events, False
+
+
+async def _resumed(
     coming: asyncio.Future[Event], events: AsyncGenerator[Event, None]
 ) -> AsyncGenerator[Event, None]:
     """`events`, the next of which is on its way already; before all, a sign of life."""
@@ -107,7 +158,7 @@ class Outlasting(TappedEvents):
     async def __anext__(self) -> Event:
         # In a task of its own: a generator that is cancelled has ended.
         if self._coming is None:
-            self._coming = asyncio.ensure_future(anext(self._events))
+            self._coming = asyncio.ensure_future(anext(self._given))
         await asyncio.wait((self._coming,))
         coming, self._coming = self._coming, None
         return coming.result()
@@ -120,7 +171,7 @@ class Outlasting(TappedEvents):
     async def aclose(self) -> None:
         if self._coming is not None:
             await give_up(self._coming)
-        await self._events.aclose()
+        await self._given.aclose()
 
 
 async def give_up(coming: asyncio.Future[Event]) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from itertools import cycle
 from typing import cast
 
 import pytest
@@ -32,7 +33,7 @@ from one_api.adapter import (
     WireRequest,
 )
 from one_api.adapter.http import RelayParser
-from one_api.adapter.tap import Tap, TappedReply
+from one_api.adapter.tap import Flow, Pour, PouredChunks, Tap, TappedReply
 from one_api.converter import CHAT, DONE, Dialect
 from one_api.converter.completions import TEXT
 from one_api.failover import RequestContext
@@ -49,7 +50,8 @@ BEGUN = 2
 class ScriptedReply(TappedReply):
     """A stream whose pieces come one at a time, from the tap or not, and then `error`, if any.
 
-    `taken` is what came from the tap; where it `stalls`, the tap is silent after the last piece.
+    `taken` is what came from the tap, `poured` what was poured from there; where it `stalls`, the
+    tap is silent after the last piece.
     """
 
     status = 200
@@ -62,6 +64,7 @@ class ScriptedReply(TappedReply):
         self._error = error
         self._stalls = stalls
         self.taken: list[bytes] = []
+        self.poured: list[bytes] = []
         self.is_waited_for = asyncio.Event()
         self.is_closed = False
 
@@ -82,16 +85,29 @@ class ScriptedReply(TappedReply):
     def tap(self) -> Tap:
         return self
 
-    def news(self) -> asyncio.Future[bool] | None:
+    def news(self, pour: Pour | None = None) -> asyncio.Future[bool] | None:
         if not self._left and not self._stalls:
             return None
-        news: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        if self._left:
+        loop = asyncio.get_running_loop()
+        news: asyncio.Future[bool] = loop.create_future()
+        if pour is not None:
+            loop.call_soon(self._pour, pour, news)
+        elif self._left:
             news.set_result(True)
         self.is_waited_for.set()
         return news
 
+    def _pour(self, pour: Pour, news: asyncio.Future[bool]) -> None:
+        is_taken = True
+        while is_taken and self._left and not news.done():
+            self.poured.append(self._left.popleft())
+            is_taken = pour(self.poured[-1])
+        if not (news.done() or (is_taken and self._stalls)):
+            news.set_result(True)
+
     def take(self) -> bytes:
+        if not self._left:
+            return b""
         piece = self._left.popleft()
         self.taken.append(piece)
         return piece
@@ -272,3 +288,121 @@ async def test_a_client_that_leaves_ends_the_wait_and_the_exchange() -> None:
             await receiving
 
         assert reply.is_closed
+
+
+#: Of the chunks that could be sent at once, which ones can.
+TAKERS: Mapping[str, Sequence[bool]] = {
+    "all": [True],
+    "none": [False],
+    "every other": [True, False],
+    "the first": [True, *[False] * 50],
+    "all but the first": [False, *[True] * 50],
+}
+
+
+async def poured(
+    adapter: Relaying, pattern: Sequence[bool], *, dialect: Dialect = CHAT
+) -> tuple[bytes, list[bytes]]:
+    """The whole stream as the client gets it, and what of it was sent at once."""
+    received: list[bytes] = []
+    at_once: list[bytes] = []
+    can_send = cycle(pattern)
+
+    def send(data: bytes) -> bool:
+        assert data, "an empty chunk ends a response"
+        if not next(can_send):
+            return False
+        at_once.append(data)
+        received.append(data)
+        return True
+
+    async with begun(adapter, dialect=dialect) as chunks:
+        if isinstance(chunks, PouredChunks):
+            chunks.outlet.send = send
+        async for chunk in chunks:
+            received.append(chunk)
+    return b"".join(received), at_once
+
+
+@pytest.mark.parametrize("pattern", TAKERS.values(), ids=TAKERS)
+@pytest.mark.parametrize("dialect", [CHAT, TEXT], ids=["relayed", "read"])
+@pytest.mark.parametrize(("pieces", "error"), STREAMS.values(), ids=STREAMS)
+async def test_a_stream_is_the_same_poured(
+    pieces: list[bytes], error: GatewayError | None, dialect: Dialect, pattern: Sequence[bool]
+) -> None:
+    reply, seen = ScriptedReply(pieces, error), ScriptedReply(pieces, error)
+
+    body, _ = await poured(Relaying(reply), pattern, dialect=dialect)
+
+    assert await told(Wrapping(seen), dialect=dialect) == body
+    assert reply.is_closed
+
+
+async def test_what_can_be_sent_at_once_wakes_nobody() -> None:
+    reply = ScriptedReply(FRAMES)
+
+    body, at_once = await poured(Relaying(reply), [True])
+
+    *texts, finish, usage, done = FRAMES[BEGUN:]
+    assert (texts, [*texts, finish], []) == (at_once, reply.poured, reply.taken)
+    assert b"".join([*FRAMES[:BEGUN], *texts, finish, usage, done]) == body
+
+
+async def test_an_adapter_that_looks_at_its_events_pours_nothing() -> None:
+    reply = ScriptedReply(FRAMES)
+    adapter = Wrapping(reply)
+
+    _, at_once = await poured(adapter, [True])
+
+    assert ([], [], b"".join(FRAMES)) == (at_once, reply.poured, adapter.seen)
+
+
+class Scripted:
+    """Makes what it is told to of what it is given."""
+
+    def __init__(self, *made: bytes | Exception, is_ending: bool = False) -> None:
+        self._made = deque(made)
+        self.is_ending = is_ending
+
+    def feed(self, _: bytes) -> bytes:
+        made = self._made.popleft()
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+
+class TestFlows:
+    @pytest.mark.parametrize(
+        ("relaying", "can_send", "sent", "left"),
+        [
+            (Scripted(b"a"), True, [b"a"], None),
+            (Scripted(b""), True, [], None),
+            (Scripted(b"a"), False, [], b"a"),
+            (Scripted(b"a", is_ending=True), True, [], b"a"),
+            (Scripted(b"", is_ending=True), True, [], b""),
+        ],
+        ids=["sent", "nothing to send", "not sent", "the end", "an end without a word"],
+    )
+    def test_what_is_sent_and_what_is_left(
+        self, relaying: Scripted, can_send: bool, sent: list[bytes], left: bytes | None
+    ) -> None:
+        offered: list[bytes] = []
+        notes: list[None] = []
+
+        def send(data: bytes) -> bool:
+            offered.append(data)
+            return can_send
+
+        flow = Flow(relaying, lambda: notes.append(None), send)
+
+        assert (left is None) == flow.pour(b"x")
+        assert (sent if can_send else [b"a"], len(sent)) == (offered, len(notes))
+        assert [left or b"", b""] == [flow.left(), flow.left()]
+
+    @pytest.mark.parametrize("error", [UpstreamDisconnected("Cut."), LookupError("a bug")])
+    def test_an_error_waits_for_whoever_asks(self, error: Exception) -> None:
+        flow = Flow(Scripted(error), lambda: None, lambda _: True)
+
+        assert not flow.pour(b"x")
+        with pytest.raises(type(error), match=str(error)):
+            flow.left()

@@ -18,9 +18,9 @@ from contextlib import aclosing
 from typing import Any
 
 import flask
-import orjson
 from greenlet import getcurrent
 
+from one_api.adapter.tap import Pour, PouredChunks
 from one_api.errors import ConfigurationError, GatewayError
 from one_api.errors import ShuttingDown as ShuttingDownError
 from one_api.runtime.application import DispatchGreenlet, GatewayFlask
@@ -28,22 +28,24 @@ from one_api.runtime.batches import send_batches
 from one_api.runtime.body import (
     BodyLimits,
     ClientLeftError,
-    Message,
     Receive,
+    Send,
     declared_length,
     read_body,
 )
 from one_api.runtime.environ import Scope, environ_headers, environ_of
-from one_api.runtime.express import Outgoing
+from one_api.runtime.express import Outgoing, turn_away
 from one_api.runtime.streaming import OPENER, StreamingResponse
 from one_api.runtime.uploads import UPLOAD, ReceivedUpload
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[Message], Awaitable[None]]
 
 #: Key in the WSGI environment for an error found before Flask saw the request.
 REJECTED = "one_api.runtime.rejected"
+#: Key of `extensions` in a scope, of a server that can be given a piece of a stream at once: its
+#: "send" says whether it was, as that of an `Outlet` does.
+_PASS_ON = "one_api.pass_on"  # noqa: S105 - a name
 #: How long a request runs before anybody looks whether its client has left, in seconds.
 _WATCH_AFTER_S = 0.02
 
@@ -93,7 +95,7 @@ class ASGIBridge:
         admission = app.admission
         refusal = admission.refusal(scope["path"])
         if refusal is not None:
-            await _turn_away(refusal, scope, send)
+            await turn_away(refusal, scope, send)
             return
         admission.in_flight += 1
         try:
@@ -186,6 +188,7 @@ class _Exchange:
         self._is_ended = False
         self._error_prefix = b""
         self._sent_at = 0.0
+        self._pass_on: Pour | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watcher: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._beats: set[asyncio.Task[None]] = set()
@@ -232,7 +235,7 @@ class _Exchange:
                 self._task.uncancel()
             elif drain.is_cut(self._task):
                 self._task.uncancel()
-                await self._send_response(_error_response(_cut_error()))
+                await self._send_response(Outgoing.of_error(_cut_error()))
             else:
                 raise
         finally:
@@ -284,6 +287,8 @@ class _Exchange:
                 else:
                     await self._start(response)
                 self._beat_every(response)
+                if isinstance(chunks, PouredChunks):
+                    self._pour(chunks)
                 last = await send_batches(chunks, self._send_piece)
             except asyncio.CancelledError:
                 if self._has_client_left or not self._app.drain.is_cut(self._task):
@@ -292,6 +297,17 @@ class _Exchange:
                 await self._end(response.cut_off)
                 return
         await self._end(last)
+
+    def _pour(self, chunks: PouredChunks) -> None:
+        """Let `chunks` send past the task of this, where the server can."""
+        offered = self._scope.get("extensions", {}).get(_PASS_ON)
+        if offered is not None:
+            self._pass_on = offered["send"]
+            chunks.outlet.send = self._pass
+
+    def _pass(self, data: bytes) -> bool:
+        self._sent_at = self.loop.time()
+        return self._pass_on is not None and self._pass_on(data)
 
     async def _start(self, response: Outgoing) -> None:
         self._is_started = True
@@ -368,22 +384,6 @@ def _cut_error() -> ShuttingDownError:
         "The gateway is shutting down and could not finish this request; send it again.",
         retry_after_s=1,
     )
-
-
-async def _turn_away(error: GatewayError, scope: Scope, send: Send) -> None:
-    """Answer `error` and no more: whoever has too much to do must not have more by saying so."""
-    response = _error_response(error)
-    response.headers.append((b"content-length", b"%d" % len(response.body)))
-    await send(
-        {"type": "http.response.start", "status": response.status, "headers": response.headers}
-    )
-    body = b"" if scope["method"] == "HEAD" else response.body
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _error_response(error: GatewayError) -> Outgoing:
-    headers = {"content-type": "application/json", **error.headers()}
-    return Outgoing(error.status, headers.items(), orjson.dumps(error.to_wire()))
 
 
 def _outgoing(response: flask.Response) -> Outgoing:

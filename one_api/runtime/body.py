@@ -11,6 +11,7 @@ from one_api.errors import RequestTimedOut, RequestTooLarge
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 
 class ClientLeftError(Exception):

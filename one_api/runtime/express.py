@@ -13,6 +13,10 @@ from functools import lru_cache
 from operator import methodcaller
 from typing import Protocol
 
+import orjson
+
+from one_api.errors import GatewayError
+from one_api.runtime.body import Send
 from one_api.runtime.environ import Scope
 from one_api.runtime.streaming import ERROR_PREFIX
 
@@ -55,6 +59,23 @@ class Outgoing:
         self.keep_alive_s = 15.0
         self.cut_off = b""
         self.error_prefix = ERROR_PREFIX
+
+    @classmethod
+    def of_error(cls, error: GatewayError) -> Outgoing:
+        """What tells `error` before anything of a response was made."""
+        headers = {"content-type": "application/json", **error.headers()}
+        return cls(error.status, headers.items(), orjson.dumps(error.to_wire()))
+
+
+async def turn_away(error: GatewayError, scope: Scope, send: Send) -> None:
+    """Answer `error` and no more: whoever has too much to do must not have more by saying so."""
+    response = Outgoing.of_error(error)
+    response.headers.append((b"content-length", b"%d" % len(response.body)))
+    await send(
+        {"type": "http.response.start", "status": response.status, "headers": response.headers}
+    )
+    body = b"" if scope["method"] == "HEAD" else response.body
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 @lru_cache(maxsize=512)

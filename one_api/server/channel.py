@@ -14,6 +14,8 @@ Application = Callable[
     Awaitable[None],
 ]
 
+#: Key of `extensions` in a scope: an object whose "send" is the channel's `pass_on`.
+PASS_ON: Final = "one_api.pass_on"  # noqa: S105 - a name
 #: Bytes of a body held for the application before reading from the client pauses.
 _READ_BUFFER_BYTES: Final = 64 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -60,6 +62,7 @@ class Channel:
         "_pieces",
         "_room",
         "_size",
+        "_unsent",
         "_waiter",
         "is_answered",
         "is_gone",
@@ -87,6 +90,8 @@ class Channel:
         self._is_chunked = self._is_bodyless = False
         #: Bytes that the response's length has left; None where it was not told.
         self._room: int | None = None
+        #: How many messages wait for the client to take more.
+        self._unsent = 0
 
     # -- the connection's side
 
@@ -154,6 +159,24 @@ class Channel:
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return {"type": "http.request", "body": body, "more_body": not self.is_received}
 
+    def pass_on(self, data: bytes) -> bool:
+        """Send more of a body, of a length that is not told, whose beginning was sent; at once.
+
+        False where that cannot be, and then nothing was sent. `data` must not be empty.
+        """
+        line = self._line
+        if (
+            line.room is not None
+            or self._unsent
+            or self._head is not None
+            or self.is_gone
+            or self.is_answered
+            or not self._is_chunked
+        ):
+            return False
+        line.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
+
     async def send(self, message: Message) -> None:
         """Send the head, which leaves together with the first of the body; then the body.
 
@@ -162,7 +185,11 @@ class Channel:
         """
         room = self._line.room
         if room is not None:
-            await room.wait()
+            self._unsent += 1
+            try:
+                await room.wait()
+            finally:
+                self._unsent -= 1
         if self.is_gone:
             return
         if message["type"] == "http.response.start":

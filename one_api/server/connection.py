@@ -18,7 +18,7 @@ from one_api.server.answers import (
     NOT_HTTP,
     TOO_MANY_CONNECTIONS,
 )
-from one_api.server.channel import Application, Channel
+from one_api.server.channel import PASS_ON, Application, Channel
 from one_api.server.head import Head, framing_of
 from one_api.server.limits import Limits
 
@@ -314,12 +314,15 @@ class Connection(asyncio.Protocol):
         task.add_done_callback(self._shared.tasks.discard)
 
     async def _run(self, channel: Channel) -> None:
+        channel.scope["extensions"] = {PASS_ON: {"send": channel.pass_on}}
         try:
             await self._shared.application(channel.scope, channel.receive, channel.send)
         except Exception:  # whatever an application raises is told to its client
             logger.exception("the application could not answer a request")
         finally:
             channel.give_up()
+            # It refers to the channel: neither is to wait for the garbage collector.
+            channel.scope = {}
 
     def _await_next(self) -> None:
         limits = self._shared.limits

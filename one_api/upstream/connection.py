@@ -8,6 +8,7 @@ from typing import Final, cast
 
 from typing_extensions import override
 
+from one_api.adapter.tap import Pour
 from one_api.errors import UpstreamDisconnected, UpstreamError, UpstreamInvalidResponse
 from one_api.upstream.errors import InvalidHTTPError, StaleConnection
 from one_api.upstream.response import Response
@@ -48,6 +49,9 @@ class Connection(asyncio.Protocol):
         self._unread_bytes = 0
         self._is_paused = False
         self._waiter: asyncio.Future[bool] | None = None
+        #: Who takes what comes while `news` are waited for; how long until it is late again.
+        self._pour: Pour | None = None
+        self._idle_s = self._ends_at = 0.0
         self._until = self._fires_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._upload: asyncio.Task[None] | None = None
@@ -74,9 +78,17 @@ class Connection(asyncio.Protocol):
         """True when something came or the connection broke, False when it is `until`."""
         waiter = self._waiter = self._loop.create_future()
         self._until = until
+        self._pour = None
         if self._timer is None or self._fires_at > until:
             self._arm()
         return waiter
+
+    def poured_news(self, pour: Pour, idle_s: float, ends_at: float) -> asyncio.Future[bool]:
+        """`news` once `pour` does not take what came; until `ends_at`, or silence of `idle_s`."""
+        self._idle_s, self._ends_at = idle_s, ends_at
+        news = self.news(min(self._loop.time() + idle_s, ends_at))
+        self._pour = pour
+        return news
 
     def resume(self) -> None:
         """What had come was taken: there is room for more."""
@@ -90,6 +102,7 @@ class Connection(asyncio.Protocol):
         """End the exchange; whether the connection is good for another one, else it is closed."""
         response, self._response = self._response, None
         self._has_served = True
+        self._pour = None
         if response is not None:
             response.close()
             if response.is_complete and response.is_reusable and self._upload is None:
@@ -142,6 +155,16 @@ class Connection(asyncio.Protocol):
         if waiter is None:
             self.is_late = False
         else:
+            pour = self._pour
+            is_poured = (
+                pour is not None
+                and not (response.is_complete or waiter.done())
+                and pour(response.take())
+            )
+            if is_poured:
+                until = self._loop.time() + self._idle_s
+                self._until = until if until < self._ends_at else self._ends_at
+                return
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(True)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing_extensions import override
 
 from one_api.adapter.http import WireRequest
-from one_api.adapter.tap import TappedReply
+from one_api.adapter.tap import Pour, TappedReply
 from one_api.deployment import Timeouts
 from one_api.errors import UpstreamDisconnected, UpstreamInvalidResponse, UpstreamTimeout
 from one_api.upstream.connection import READ_BUFFER_BYTES, Connection
@@ -109,7 +109,7 @@ class Exchange(TappedReply):
         field = self.headers.get("content-encoding")
         return self if field is None or coding_of(field) is None else None
 
-    def news(self) -> asyncio.Future[bool] | None:
+    def news(self, pour: Pour | None = None) -> asyncio.Future[bool] | None:
         """See `Tap.news`."""
         connection, now = self._connection, self._loop.time()
         response, ends_at = self._response, self._ends_at
@@ -119,6 +119,8 @@ class Exchange(TappedReply):
             here: asyncio.Future[bool] = self._loop.create_future()
             here.set_result(True)
             return here
+        if pour is not None:
+            return connection.poured_news(pour, self._timeouts.idle_s, ends_at)
         until = now + self._timeouts.idle_s
         return connection.news(until if until < ends_at else ends_at)
 

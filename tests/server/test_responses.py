@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
 
+from one_api.server.channel import PASS_ON
 from tests.server.test_requests import GET, POST
-from tests.server.wire import Receive, Send, Server, failing, mirror, reply, steady, until
+from tests.server.wire import Client, Receive, Send, Server, failing, mirror, reply, steady, until
 
 
 async def stream(_scope: Any, _receive: Receive, send: Send) -> None:
@@ -183,6 +185,155 @@ async def test_sending_waits_for_the_client() -> None:
         while received < total * len(piece):
             received += len(await client.read())
         await until(lambda: len(sent) == total)
+
+
+def passing(scope: Any) -> Callable[[bytes], bool]:
+    """What sends a piece at once, where it can."""
+    send: Callable[[bytes], bool] = scope["extensions"][PASS_ON]["send"]
+    return send
+
+
+async def until_last_chunk(client: Client) -> bytes:
+    """What comes up to the end of a body in chunks, as it is on the wire."""
+    received = bytearray()
+    while not received.endswith(b"0\r\n\r\n"):
+        data = await client.read()
+        assert data, "the connection ended"
+        received += data
+    return bytes(received)
+
+
+async def test_pieces_may_be_passed_on_at_once() -> None:
+    told: list[bool] = []
+
+    async def pass_on(scope: Any, _receive: Receive, send: Send) -> None:
+        offer = passing(scope)
+        told.append(offer(b"before the head"))
+        await send(HEAD)
+        told.append(offer(b"before the body"))
+        await send(PART)
+        told.append(offer(b"ti"))
+        told.append(offer(b"al"))
+        await send({**BODY, "body": b"!"})
+        told.append(offer(b"after the end"))
+
+    async with Server.running(pass_on) as server:
+        client = await server.connect()
+        for _ in range(2):
+            assert b"partial!" == (await client.ask(GET)).body
+    assert [False, False, True, True, False] * 2 == told
+
+
+@pytest.mark.parametrize(
+    ("request_", "head"),
+    [
+        pytest.param(GET.replace(b"HTTP/1.1", b"HTTP/1.0"), HEAD, id="HTTP/1.0"),
+        pytest.param(GET.replace(b"GET", b"HEAD"), HEAD, id="HEAD"),
+        pytest.param(GET, LONG, id="a length"),
+    ],
+)
+async def test_only_pieces_of_a_body_in_chunks_are_passed_on(
+    request_: bytes, head: dict[str, Any]
+) -> None:
+    told: list[bool] = []
+
+    async def pass_on(scope: Any, _receive: Receive, send: Send) -> None:
+        await send(head)
+        await send(PART)
+        told.append(passing(scope)(b"!"))
+        await send({**BODY, "body": b"!"})
+
+    async with Server.running(pass_on) as server:
+        await (await server.connect()).send(request_)
+        await until(lambda: bool(told))
+    assert [False] == told
+
+
+async def test_nothing_is_passed_on_to_who_has_left() -> None:
+    told: list[bool] = []
+
+    async def pass_on(scope: Any, receive: Receive, send: Send) -> None:
+        await send(HEAD)
+        await send(PART)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        told.append(passing(scope)(b"!"))
+
+    async with Server.running(pass_on) as server:
+        client = await server.connect()
+        await client.send(GET)
+        await client.read()
+        client.writer.close()
+        await until(lambda: bool(told))
+    assert [False] == told
+
+
+async def test_passing_on_ends_when_the_client_takes_nothing() -> None:
+    piece, most = bytes(64 * 1024), 10_000
+    passed: list[int] = []
+
+    async def pour(scope: Any, _receive: Receive, send: Send) -> None:
+        offer = passing(scope)
+        await send(HEAD)
+        await send(PART)
+        count = 0
+        while count < most and offer(piece):
+            count += 1
+            await asyncio.sleep(0)
+        passed.append(count)
+        await send({**BODY, "body": b""})
+
+    async with Server.running(pour) as server:
+        client = await server.connect()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's
+        await client.send(GET)
+        await until(lambda: bool(passed))
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined] # as above
+        received = await until_last_chunk(client)
+    assert 0 < passed[0] < most
+    assert passed[0] * len(piece) == received.count(0)
+
+
+async def test_nothing_is_passed_on_before_what_waits_for_the_client() -> None:
+    """Also not at the moment when there is room again, and what waits has not gone yet."""
+    piece = bytes(256 * 1024)
+    total = 128
+    passed: list[bool] = []
+    at_room: list[bool] = []
+
+    async def pour(scope: Any, _receive: Receive, send: Send) -> None:
+        offer = passing(scope)
+        (connection,) = server.shared.connections
+        make_room = connection.resume_writing
+
+        def resume_writing() -> None:
+            make_room()
+            at_room.append(offer(b"too early"))
+
+        connection_type = type(connection)
+        patch.setattr(connection_type, "resume_writing", lambda _: resume_writing())
+        await send(HEAD)
+        for _ in range(total):
+            sending = asyncio.ensure_future(
+                send({"type": "http.response.body", "body": piece, "more_body": True})
+            )
+            await asyncio.sleep(0)
+            if not sending.done():
+                passed.append(offer(b"too early"))
+            await sending
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        async with Server.running(pour) as server:
+            client = await server.connect()
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's
+            await client.send(GET)
+            await until(lambda: bool(passed))
+            client.writer.transport.resume_reading()  # type: ignore[attr-defined] # as above
+            received = await until_last_chunk(client)
+    assert b"too early" not in received
+    assert (False, False) == (any(passed), any(at_room))
+    assert at_room
 
 
 async def test_the_application_hears_who_leaves_and_may_go_on_sending() -> None:

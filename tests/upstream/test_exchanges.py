@@ -11,7 +11,7 @@ import pytest
 from typing_extensions import override
 
 from one_api.adapter.http import MAX_REPLY_BYTES, WireRequest
-from one_api.adapter.tap import Tap
+from one_api.adapter.tap import Pour, Tap
 from one_api.deployment import Timeouts
 from one_api.errors import (
     GatewayError,
@@ -23,6 +23,7 @@ from one_api.errors import (
 from one_api.upstream import READ_BUFFER_BYTES, Upstream
 from tests.scripted_upstream import (
     Chunk,
+    Close,
     EndChunks,
     Gate,
     Hang,
@@ -277,6 +278,16 @@ async def comes(tap: Tap) -> bool:
     return news is not None and await news
 
 
+def into(pieces: list[bytes]) -> Pour:
+    """Keeps what comes in `pieces`, and takes more."""
+
+    def pour(data: bytes) -> bool:
+        pieces.append(data)
+        return True
+
+    return pour
+
+
 async def joined(chunks: AsyncGenerator[bytes, None]) -> bytes:
     return b"".join([data async for data in chunks])
 
@@ -498,3 +509,100 @@ class TestLeaving:
             with pytest.raises(UpstreamDisconnected):
                 await anext(chunks)
         await provider.until_no_connections()
+
+    async def test_what_comes_during_the_wait_is_poured(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        gates = [Gate(), Gate()]
+        steps = (Hold(gates[0]), Chunk(b"b"), Hold(gates[1]), Chunk(b"c"), EndChunks())
+        async with tapped(client, provider, *steps) as (tap, chunks):
+            pieces: list[bytes] = []
+
+            def pour(data: bytes) -> bool:
+                pieces.append(data)
+                gates[1].open()
+                return True
+
+            news = tap.news(pour)
+            assert news is not None
+            gates[0].open()
+            # The end comes with the last piece, or alone.
+            assert await news
+            assert b"bc" == b"".join([*pieces, tap.take(), *[data async for data in chunks]])
+            assert b"b" == pieces[0]
+        provider.script(OK)
+        assert (200, b"{}") == await ask(client, WireRequest(url=provider.url))
+        assert 1 == provider.connections
+
+    async def test_what_is_not_taken_any_more_ends_the_wait(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        gates = [Gate(), Gate()]
+        steps = (Hold(gates[0]), Chunk(b"b"), Hold(gates[1]), Chunk(b"c"), EndChunks())
+        async with tapped(client, provider, *steps) as (tap, chunks):
+            pieces: list[bytes] = []
+
+            def refuse(data: bytes) -> bool:
+                pieces.append(data)
+                return False
+
+            news = tap.news(refuse)
+            assert news is not None
+            gates[0].open()
+            assert await news
+            gates[1].open()
+            assert b"c" == b"".join([data async for data in chunks])
+            assert [b"b"] == pieces
+
+    async def test_nothing_is_poured_once_the_wait_was_given_up(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        gates = [Gate(), Gate()]
+        steps = (Hold(gates[0]), Chunk(b"b"), Hold(gates[1]), EndChunks())
+        async with tapped(client, provider, *steps) as (tap, chunks):
+            pieces: list[bytes] = []
+            news = tap.news(into(pieces))
+            assert news is not None
+            news.cancel()
+            gates[0].open()
+            async with asyncio.timeout(5):
+                while not (body := tap.take()):  # noqa: ASYNC110 - nobody is to be told
+                    await asyncio.sleep(0)
+            gates[1].open()
+            assert (b"b", []) == (body + await joined(chunks), pieces)
+
+    async def test_each_piece_puts_the_silence_off(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        """Three pieces take longer to come than the silence that is borne."""
+        steps = (*(Pause(0.15), Chunk(b"b")) * 3, Hang())
+        async with tapped(client, provider, *steps, timeouts=Timeouts(idle_s=0.4)) as (tap, chunks):
+            pieces: list[bytes] = []
+            news = tap.news(into(pieces))
+            assert news is not None
+            assert not await news
+            assert [b"b"] * 3 == pieces
+            with pytest.raises(UpstreamTimeout, match=r"sent nothing for 0\.4 s"):
+                step(chunks)
+
+    async def test_a_reply_that_is_poured_ends_in_time(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        steps = (Pause(0.01), Chunk(b"b")) * 1_000
+        timeouts = Timeouts(total_s=0.2, idle_s=5.0)
+        async with tapped(client, provider, *steps, timeouts=timeouts) as (tap, chunks):
+            news = tap.news(lambda _: True)
+            assert news is not None
+            assert not await news
+            with pytest.raises(UpstreamTimeout, match=r"took longer than 0\.2 s"):
+                step(chunks)
+
+    async def test_a_connection_that_breaks_ends_the_wait(
+        self, client: Upstream, provider: ScriptedUpstream
+    ) -> None:
+        async with tapped(client, provider, Close()) as (tap, chunks):
+            news = tap.news(lambda _: True)
+            assert news is not None
+            assert await news
+            with pytest.raises(UpstreamDisconnected):
+                await anext(chunks)
