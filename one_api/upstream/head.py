@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from one_api.adapter.http import WireRequest
@@ -28,6 +29,18 @@ class Head(NamedTuple):
     length: int | None
 
 
+class _Beginning(NamedTuple):
+    """What is the same in all heads of one URL, method and set of fields.
+
+    `told_length` is what the fields say of the length, `has_length` whether it is to be said.
+    """
+
+    origin: Origin
+    lines: bytes
+    told_length: int | None
+    has_length: bool
+
+
 class HeadWriter:
     """Writes heads that name `user_agent` where the request names none."""
 
@@ -40,53 +53,57 @@ class HeadWriter:
         }
         self._all_defaults = "".join(self._defaults.values())
         self._special = _FRAMING.union(self._defaults, ("host",))
+        # Nearly all requests of an adapter begin alike: written anew, they took 140 opcodes.
+        self._known = lru_cache(maxsize=64)(self._begin)
 
     def write(self, request: WireRequest) -> Head:
         """The head of `request`, which frames the body by what is known of its length.
 
         Raises: UpstreamUnreachable when what it says cannot be written as HTTP.
         """
+        body = request.body
+        origin, lines, told_length, has_length = self._known(
+            request.url, request.method, tuple(request.headers.items()), body is not None
+        )
+        length = len(body) if isinstance(body, bytes) else 0 if body is None else told_length
+        if length is None:
+            return Head(origin, lines + b"Transfer-Encoding: chunked\r\n\r\n", None)
+        framing = b"Content-Length: %d\r\n\r\n" % length if has_length else b"\r\n"
+        return Head(origin, lines + framing, length)
+
+    def _begin(
+        self, url: str, method: str, fields: tuple[tuple[str, str], ...], has_body: bool
+    ) -> _Beginning:
         try:
-            target = parse_url(request.url)
+            target = parse_url(url)
         except ValueError as exc:
             raise UpstreamUnreachable("The provider's URL is not valid.") from exc
-        headers, body, method = request.headers, request.body, request.method.upper()
-        names = frozenset(map(str.lower, headers))
+        method = method.upper()
+        names = frozenset([name.lower() for name, _ in fields])
         host, defaults = f"Host: {target.host_field}\r\n", self._all_defaults
-        length = _length_of(body)
+        told_length = None
         if not names.isdisjoint(self._special):
             host = "" if "host" in names else host
             defaults = "".join([self._defaults[name] for name in self._defaults.keys() - names])
-            length = _told_length(headers) if length is None else length
-            headers = {
-                name: value for name, value in headers.items() if name.lower() not in _FRAMING
-            }
-        fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+            told_length = _told_length(fields)
+            fields = tuple(field for field in fields if field[0].lower() not in _FRAMING)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
         # As many lines as fields: a value with a line end in it would be a field of its own.
-        is_http = fields.count("\n") == len(headers) and _FIELDS.fullmatch(fields)
+        is_http = lines.count("\n") == len(fields) and _FIELDS.fullmatch(lines)
         if not is_http or not _METHOD.fullmatch(method):
             raise UpstreamUnreachable("What is to be asked of the provider is no valid HTTP.")
         if target.authorization is not None:
-            fields += _authorization(target.authorization, names)
-        if body is not None and "content-type" not in names:
-            fields += "Content-Type: application/octet-stream\r\n"
-        if length is None:
-            fields += "Transfer-Encoding: chunked\r\n"
-        elif body is not None or method not in _BODILESS:
-            fields += f"Content-Length: {length}\r\n"
-        start = f"{method} {target.path} HTTP/1.1\r\n{host}{defaults}"
-        return Head(target.origin, f"{start}{fields}\r\n".encode(), length)
+            lines += _authorization(target.authorization, names)
+        if has_body and "content-type" not in names:
+            lines += "Content-Type: application/octet-stream\r\n"
+        start = f"{method} {target.path} HTTP/1.1\r\n{host}{defaults}{lines}"
+        has_length = has_body or method not in _BODILESS
+        return _Beginning(target.origin, start.encode(), told_length, has_length)
 
 
-def _length_of(body: bytes | AsyncIterable[bytes] | None) -> int | None:
-    if body is None:
-        return 0
-    return len(body) if isinstance(body, bytes) else None
-
-
-def _told_length(headers: Mapping[str, str]) -> int | None:
+def _told_length(fields: Iterable[tuple[str, str]]) -> int | None:
     """The length of a body that comes in pieces, where who sends it knows."""
-    for name, value in headers.items():
+    for name, value in fields:
         if name.lower() == "content-length" and value.isascii() and value.isdigit():
             return int(value)
     return None
