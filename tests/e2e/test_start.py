@@ -14,10 +14,13 @@ from tests.e2e.gateways import BIN, clean_environment
 #: What only workers need: the web framework, the HTTP client, the database, Prometheus' library.
 OF_WORKERS = ("flask", "aiohttp", "sqlalchemy", "alembic", "prometheus_client", "one_api.app")
 #: What only some gateways need: those that are scraped, whose log goes to a terminal, that tell
-#: their operators of trouble, that let pages in, or that are started beside an `.env`.
+#: their operators of trouble, that let pages in, or that are started beside an `.env`; and those
+#: whose clients speak other formats than that of chats.
 OF_SOME = (
     *("prometheus_client", "structlog", "rich"),
     *("one_api.alerting", "one_api.observe.alerts", "flask_cors", "dotenv"),
+    *("one_api.schemas.anthropic", "one_api.converter.messages"),
+    *("one_api.schemas.responses", "one_api.converter.responses"),
 )
 
 
