@@ -17,6 +17,8 @@ def main() -> None:
 
 def _run() -> None:
     # With whatever the command takes, of which a keeper is to have nothing.
-    from one_api.cli.commands import main as run
+    from one_api.cli.garbage import collector_paused
 
+    with collector_paused():
+        from one_api.cli.commands import main as run
     run()
