@@ -19,13 +19,16 @@ from benchmarks.stage import Pace, Player, Stage, playing, set_up
 
 _BASELINE: Final = ROOT / "benchmarks/baseline.json"
 _PAGE, _PLOT = ROOT / "docs/performance.md", ROOT / "docs/performance.svg"
-_QUICK: Final = Effort(repetitions=3, duration_s=3, warm_up_s=2, streams=200, streams_s=8)
+_QUICK: Final = Effort(
+    repetitions=6, duration_s=2, warm_up_s=2, streams=200, stream_runs=3, streams_s=3
+)
 _FULL: Final = Effort(
-    repetitions=5,
-    duration_s=6,
-    warm_up_s=8,
+    repetitions=15,
+    duration_s=2,
+    warm_up_s=5,
     streams=1000,
-    streams_s=20,
+    stream_runs=3,
+    streams_s=8,
     idle_streams=5000,
     soak_s=600,
 )

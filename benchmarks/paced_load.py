@@ -45,7 +45,8 @@ class RateOutcome:
     """What came of it: replies by status, and how long those took, in milliseconds.
 
     `unanswered` were sent and got no reply. Latencies of `good` (200) and `turned_away` (others)
-    are told apart; 0 where there were none.
+    are told apart; 0 where there were none. `client_cpus` is how many processors asking took:
+    near 1, latencies are the client's.
     """
 
     good: int
@@ -57,6 +58,7 @@ class RateOutcome:
     good_p50_ms: float
     good_p99_ms: float
     away_p99_ms: float
+    client_cpus: float
 
 
 @dataclass(slots=True)
@@ -138,7 +140,7 @@ async def load(plan: RatePlan) -> RateOutcome:
         for _ in range(plan.connections)
     ]
     record.idle.extend(connections)
-    begun_at = loop.time()
+    begun_at, cpu_s = loop.time(), time.process_time()
     sent = 0
     while (passed_s := loop.time() - begun_at) < plan.duration_s:
         for _ in range(int(passed_s * plan.per_s) - sent):
@@ -150,9 +152,10 @@ async def load(plan: RatePlan) -> RateOutcome:
                 record.counts["unsent"] += 1
         await asyncio.sleep(0.001)
     duration_s = loop.time() - begun_at
+    client_cpus = (time.process_time() - cpu_s) / duration_s
     good_in_time = len(record.latencies_ms[True])
     await _wait_for_replies(connections, record)
-    return _outcome(record, good_in_time, duration_s)
+    return _outcome(record, good_in_time, duration_s, client_cpus)
 
 
 async def _wait_for_replies(connections: list[_Connection], record: _Record) -> None:
@@ -169,7 +172,9 @@ async def _wait_for_replies(connections: list[_Connection], record: _Record) -> 
     await asyncio.sleep(0.05)
 
 
-def _outcome(record: _Record, good_in_time: int, duration_s: float) -> RateOutcome:
+def _outcome(
+    record: _Record, good_in_time: int, duration_s: float, client_cpus: float
+) -> RateOutcome:
     good, away = record.latencies_ms[True] or [0.0], record.latencies_ms[False] or [0.0]
     return RateOutcome(
         good=good_in_time,
@@ -181,6 +186,7 @@ def _outcome(record: _Record, good_in_time: int, duration_s: float) -> RateOutco
         good_p50_ms=quantile(good, 0.5),
         good_p99_ms=quantile(good, 0.99),
         away_p99_ms=quantile(away, 0.99),
+        client_cpus=client_cpus,
     )
 
 

@@ -35,6 +35,14 @@ _GOALS: Final = (
     ("Two processes do, of one", "two_workers_factor", "x", None, True),
     ("Served at three times the load, of the most", "overload_goodput", "", 0.9, True),
     ("Memory's slope while soaking", "soak_mb_per_h", "MB/h", None, False),
+    ("Our client at half load", "half_load_client_cpus", "of a processor", 0.5, False),
+    ("Our client and provider of the streams", "streams_load_cpus", "of a processor", 0.8, False),
+    ("Our client at three times the load", "overload_client_cpus", "of a processor", None, False),
+)
+#: What the quick run tells of ours besides the ratios.
+_QUICK: Final = (
+    *("added_p50_ms", "added_p99_ms", "half_load_client_cpus", "streams_added_gap_p99_ms"),
+    *("streams_load_cpus", "idle_mb", "ready_s"),
 )
 _BAR, _GAP, _LEFT, _WIDE = 22, 10, 190, 760
 
@@ -50,11 +58,22 @@ with other things.
 Processor time is the operating system's account of a gateway's process and all that it started,
 per request: steadier than throughput, though a busy machine, whose caches others fill, makes large
 programs look worse beside small ones. Every gateway ran on one processor, provider and client on
-another; repetitions alternated, and medians are told.
+another.
+
+A hypervisor takes time away in bursts, as do other programs: latencies tell of these neighbours
+as much as of gateways. So repetitions were short, contenders alternated, and told are medians of
+the third of each one's repetitions (one run of three with streams) from which others took least,
+whatever came of them. Broken streams are told of all runs, and their memory of the costliest;
+start, rest, overload, idle streams and soaking were measured once.
+{disturbance(results)}
 
 - *Chat*: a small chat, whole reply. *Stream*: 102 events relayed from an OpenAI-shaped provider.
   *Claude*: as many events converted from Anthropic's format (nginx passes them on as they are).
 - *Added*: latency over nginx's at half the load that one_api can bear.
+- Chats and streams were asked for on 32 connections, and on 8 of LiteLLM and Portkey, whose
+  repetitions were fewer and three times as long: what is under way in the end is work undone.
+- *Our client* is told with the goals, for what it takes of the processor that it shares with the
+  provider: near the whole of it, figures would be of these two.
 - one_api ran as users run it: one process, with keys, limits, the SQLite ledger, the request log
   and metrics. Quart keeps no books, checks no keys and converts nothing; LiteLLM had a key and no
   database; Portkey has no keys of its own.
@@ -106,6 +125,16 @@ def plot(results: Results, figure: str = "chat_cpu_us") -> str:
     )
 
 
+def disturbance(results: Results) -> str:
+    """What others took of the machine, in a sentence."""
+    measured, told = results.measured, results.told
+    return (
+        f"The hypervisor took {measured.stolen:.1%} of the machine meanwhile and other programs"
+        f" {measured.others:.1%}; in the repetitions that are told, {told.stolen:.1%} and"
+        f" {told.others:.1%}."
+    )
+
+
 def quick_table(results: Results, comparisons: Sequence[Comparison]) -> str:
     """Ratios to nginx now and as recorded, with a warning at each that got worse."""
     lines = [f"{'processor time per request':<28}{'nginx':>9}{'one_api':>10}{'ratio':>8}{'was':>8}"]
@@ -114,10 +143,11 @@ def quick_table(results: Results, comparisons: Sequence[Comparison]) -> str:
         limit, ours = results.get(LIMIT, one.name) or 0.0, results.get(OURS, one.name) or 0.0
         line = f"{one.name:<28}{limit:>9.0f}{ours:>10.0f}{one.now:>8.1f}{was:>8}"
         lines.append(f"{line}  WARNING: over {TOLERANCE:g} x as much" if one.is_worse else line)
-    for name in ("added_p50_ms", "added_p99_ms", "streams_added_gap_p99_ms", "idle_mb", "ready_s"):
+    for name in _QUICK:
         value = results.get(OURS, name)
         if value is not None:
             lines.append(f"{name:<28}{'':>9}{value:>10.2f}")
+    lines.append(disturbance(results))
     return "\n".join(lines + [f"not measured: {what}: {why}" for what, why in _missing(results)])
 
 

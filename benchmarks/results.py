@@ -6,10 +6,13 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+from benchmarks.disturbance import Repetition, Span, quietest
 
 #: The contender that all others are compared with, and ours.
 LIMIT, OURS = "nginx", "one_api"
@@ -18,19 +21,33 @@ RATIOS: Final = ("chat_cpu_us", "stream_cpu_us", "claude_cpu_us")
 #: How much more than the recorded multiple is told: noise on a shared machine comes to as much.
 TOLERANCE: Final = 1.25
 
+_Outcome = TypeVar("_Outcome")
+
 
 @dataclass(slots=True)
 class Results:
-    """Figures by contender and name; `missing` says why a contender, or a figure, is not there."""
+    """Figures by contender and name; `missing` says why a contender, or a figure, is not there.
+
+    `measured` is what others took of the machine in all repetitions, `told` in those chosen.
+    """
 
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     taken_at: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     machine: str = field(default_factory=lambda: machine())
+    measured: Span = field(default_factory=Span)
+    told: Span = field(default_factory=Span)
 
     def note(self, contender: str, **figures: float) -> None:
         """Add figures of `contender`."""
         self.figures.setdefault(contender, {}).update(figures)
+
+    def choose(self, repetitions: Sequence[Repetition[_Outcome]]) -> list[_Outcome]:
+        """What came of the quietest; what others took, of them and of all, is added up."""
+        chosen = quietest(repetitions)
+        self.measured = sum((one.span for one in repetitions), self.measured)
+        self.told = sum((one.span for one in chosen), self.told)
+        return [one.outcome for one in chosen]
 
     def get(self, contender: str, name: str) -> float | None:
         """One figure, None where it was not measured."""
@@ -49,7 +66,9 @@ class Results:
     @classmethod
     def load(cls, path: Path) -> Results:
         """What `save` wrote."""
-        return cls(**json.loads(path.read_text()))
+        fields = json.loads(path.read_text())
+        spans = {name: Span(**fields.get(name, {})) for name in ("measured", "told")}
+        return cls(**fields | spans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,11 +36,12 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Player:
-    """A contender that runs."""
+    """A contender that runs, and the provider of paced streams that it asks."""
 
     contender: Contender
     site: Site
     running: Running
+    paced_provider: Running
 
     @property
     def name(self) -> str:
@@ -107,10 +108,13 @@ class OpenStreams:
 class Stage:
     """Providers that serve, and a place to start contenders at."""
 
-    def __init__(self, directory: Path, provider_port: int, paced_port: int) -> None:
+    def __init__(
+        self, directory: Path, provider_port: int, paced_port: int, paced_provider: Running
+    ) -> None:
         self._directory = directory
         self._provider_port = provider_port
         self._paced_port = paced_port
+        self._paced_provider = paced_provider
         self._count = 0
 
     @contextmanager
@@ -130,7 +134,12 @@ class Stage:
         )
         launch = contender.launch(site)
         with running(launch, cpus=cpus or CONTENDER_CPU, directory=site.directory) as program:
-            yield Player(contender=contender, site=site, running=program)
+            yield Player(
+                contender=contender,
+                site=site,
+                running=program,
+                paced_provider=self._paced_provider,
+            )
 
 
 @contextmanager
@@ -145,10 +154,10 @@ def set_up(pace: Pace) -> Iterator[Stage]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="one-api-bench-")))
         provider_port, paced_port = free_port(), free_port()
         provider = nginx.provider(provider_port, directory / "provider")
-        paced = _paced_provider(paced_port, pace)
-        for name, launch in (("provider", provider), ("paced", paced)):
-            stack.enter_context(running(launch, cpus=LOAD_CPU, directory=directory / name))
-        yield Stage(directory, provider_port, paced_port)
+        stack.enter_context(running(provider, cpus=LOAD_CPU, directory=directory / "provider"))
+        launch = _paced_provider(paced_port, pace)
+        paced = stack.enter_context(running(launch, cpus=LOAD_CPU, directory=directory / "paced"))
+        yield Stage(directory, provider_port, paced_port, paced)
 
 
 @contextmanager

@@ -41,7 +41,11 @@ class StreamPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamOutcome:
-    """What came of it; delays are from the provider to here, gaps between pieces of a stream."""
+    """What came of it; delays are from the provider to here, gaps between pieces of a stream.
+
+    Streams that were `broken` had begun. `client_cpus` is how many processors reading took: near
+    1, delays and gaps are the client's.
+    """
 
     begun: int
     broken: int
@@ -50,6 +54,7 @@ class StreamOutcome:
     delay_p99_ms: float
     gap_p99_ms: float
     gap_max_ms: float
+    client_cpus: float
 
 
 @dataclass(slots=True)
@@ -57,24 +62,26 @@ class _Record:
     delays_ns: array[int] = field(default_factory=lambda: array("q"))
     gaps_ns: array[int] = field(default_factory=lambda: array("q"))
     begun: int = 0
+    #: Ended early: before their first piece, and after it.
+    failed: int = 0
     broken: int = 0
     is_over: bool = False
     #: Counted from when all streams have begun: beginning is work of its own.
     is_counting: bool = False
-    #: Set once as many as are expected have begun or broken.
+    #: Set once as many as are expected have begun or failed.
     all_told: asyncio.Event = field(default_factory=asyncio.Event)
     _expected: int | None = None
 
     def expect(self, count: int) -> None:
-        """So many are to begin or to break."""
+        """So many are to begin or to fail."""
         self._expected = count
         self.count()
 
-    def count(self, *, begun: int = 0, broken: int = 0) -> None:
+    def count(self, *, begun: int = 0, failed: int = 0) -> None:
         """Some more have."""
         self.begun += begun
-        self.broken += broken
-        if self._expected is not None and self.begun + self.broken >= self._expected:
+        self.failed += failed
+        if self._expected is not None and self.begun + self.failed >= self._expected:
             self.all_told.set()
 
 
@@ -116,8 +123,12 @@ class _Stream(asyncio.Protocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        if not (self._is_done or self._record.is_over):
-            self._record.count(broken=1)
+        if self._is_done or self._record.is_over:
+            return
+        if self._is_begun:
+            self._record.broken += 1
+        else:
+            self._record.count(failed=1)
 
     def _begin(self) -> None:
         if not self._is_begun:
@@ -139,7 +150,7 @@ async def load(plan: StreamPlan, output: TextIO) -> StreamOutcome:
                 lambda: _Stream(request, record), plan.host, plan.port
             )
         except OSError:
-            record.count(broken=1)
+            record.count(failed=1)
             continue
         streams.append(stream)
     record.expect(plan.streams)
@@ -148,15 +159,17 @@ async def load(plan: StreamPlan, output: TextIO) -> StreamOutcome:
             await record.all_told.wait()
     record.is_counting = True
     print("open", file=output, flush=True)
+    begun_at, cpu_s = loop.time(), time.process_time()
     await asyncio.sleep(plan.duration_s)
+    client_cpus = (time.process_time() - cpu_s) / (loop.time() - begun_at)
     record.is_over = True
     for stream in streams:
         if stream.transport is not None:
             stream.transport.abort()
-    return _outcome(record)
+    return _outcome(record, client_cpus)
 
 
-def _outcome(record: _Record) -> StreamOutcome:
+def _outcome(record: _Record, client_cpus: float) -> StreamOutcome:
     delays = [delay / 1e6 for delay in record.delays_ns] or [0.0]
     gaps = [gap / 1e6 for gap in record.gaps_ns] or [0.0]
     return StreamOutcome(
@@ -167,6 +180,7 @@ def _outcome(record: _Record) -> StreamOutcome:
         delay_p99_ms=quantile(delays, 0.99),
         gap_p99_ms=quantile(gaps, 0.99),
         gap_max_ms=max(gaps),
+        client_cpus=client_cpus,
     )
 
 

@@ -4,6 +4,8 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from benchmarks import paced_load, stream_load
 from benchmarks.contenders import Work
 from benchmarks.paced_provider import PacedStreams
@@ -60,11 +62,20 @@ async def test_every_stream_is_counted_and_its_pieces_timed() -> None:
     assert (5, 0) == (outcome.begun, outcome.broken)
     assert outcome.pieces > 5
     assert 0 < outcome.delay_p50_ms <= outcome.delay_p99_ms
+    assert 0 < outcome.client_cpus
 
 
-async def test_a_stream_that_nobody_answers_is_broken() -> None:
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [(b"", (0, 0)), (b"HTTP/1.1 200 OK\r\n\r\n@%019d, and some text after it" % 1, (3, 3))],
+    ids=["never began", "broke"],
+)
+async def test_a_stream_that_ends_early_broke_if_it_had_begun(
+    answer: bytes, outcome: tuple[int, int]
+) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
         writer.close()
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
@@ -76,11 +87,11 @@ async def test_a_stream_that_nobody_answers_is_broken() -> None:
             request=request_to(port),
             streams=3,
             ramp_s=0,
-            duration_s=0,
+            duration_s=0.3,
         )
-        outcome = await stream_load.load(plan, io.StringIO())
+        told = await stream_load.load(plan, io.StringIO())
 
-    assert (0, 3) == (outcome.begun, outcome.broken)
+    assert outcome == (told.begun, told.broken)
 
 
 async def test_replies_are_told_apart_by_status() -> None:
@@ -113,3 +124,4 @@ async def test_replies_are_told_apart_by_status() -> None:
     assert outcome.turned_away > 0
     assert outcome.turned_away == outcome.with_retry_after
     assert 0 == outcome.unanswered
+    assert 0 < outcome.client_cpus

@@ -3,6 +3,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks.disturbance import Repetition, Span
 from benchmarks.report import page, plot, quick_table
 from benchmarks.results import LIMIT, OURS, Results, compare
 
@@ -41,9 +42,33 @@ def test_without_a_record_there_is_nothing_to_be_worse_than() -> None:
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     results = taken(200)
     results.missing["other"] = "it is not here"
+    results.choose([Repetition(1, Span(machine_s=4, stolen_s=1))])
     results.save(tmp_path / "deep/results.json")
 
     assert results == Results.load(tmp_path / "deep/results.json")
+
+
+def test_results_without_disturbance_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.json"
+    path.write_text('{"figures": {}, "missing": {}, "taken_at": "then", "machine": "that"}')
+
+    assert (Span(), Span()) == (Results.load(path).measured, Results.load(path).told)
+
+
+def test_the_page_says_what_others_took() -> None:
+    results = taken(240)
+    quiet = Span(machine_s=10, stolen_s=0.04, others_s=0.05)
+    loud = Span(machine_s=30, stolen_s=2.36, others_s=0.75)
+
+    chosen = results.choose([Repetition("loud", loud), Repetition("quiet", quiet)])
+
+    sentence = (
+        "The hypervisor took 6.0% of the machine meanwhile and other programs 2.0%;"
+        " in the repetitions that are told, 0.4% and 0.5%."
+    )
+    assert ["quiet"] == chosen
+    assert sentence in page(results)
+    assert sentence in quick_table(results, [])
 
 
 def test_the_page_says_what_could_not_be_had() -> None:
