@@ -8,6 +8,7 @@ small part of the time of parsing and mending it.
 from __future__ import annotations
 
 import re
+from operator import eq
 
 #: Where a string begins whose content may differ from frame to frame.
 _HOLE = re.compile(rb'"(?:content|arguments|obfuscation)"\s*+:\s*+"')
@@ -15,12 +16,14 @@ _HOLE = re.compile(rb'"(?:content|arguments|obfuscation)"\s*+:\s*+"')
 #: none of it: they would end the line of the frame. The group is not repeated possessively: Python
 #: before 3.11.5 loses its way in such groups (gh-106052).
 _STRING = re.compile(rb'[^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*')
+#: What strings have that need a second look.
+_UNUSUAL = re.compile(rb'["\\\r\n]')
 
 
 class FrameTemplate:
     """The parts of a frame around the strings that differ; a frame ends in an empty line."""
 
-    __slots__ = ("_after", "_after_bytes", "_before", "_before_bytes", "_between", "_others")
+    __slots__ = ("_after", "_after_bytes", "_before", "_before_bytes", "_others")
 
     def __init__(self, parts: tuple[bytes, ...]) -> None:
         self._before, *self._others = parts
@@ -28,7 +31,6 @@ class FrameTemplate:
         #: From the one string of a frame to its end, and to that of the next one.
         self._after = self._others[0] if len(self._others) == 1 else b""
         self._after_bytes = len(self._after)
-        self._between = self._after + self._before
 
     @classmethod
     def of(cls, frame: bytes) -> FrameTemplate:
@@ -59,20 +61,25 @@ class FrameTemplate:
         """How many of `frames`, each ended by an empty line, fit up to one that does not, and
         the bytes these are.
 
-        They are looked at all at once: 99 took 9,000 opcodes one by one, and 100 like this. Of
-        frames with more than one string it knows nothing, nor where a string is none: it says 0.
+        They are looked at all at once: 99 take 9,000 opcodes one by one, and 1,900 like this. To
+        split them by what stands between two strings took fewer, but three times as long: that is
+        some 200 bytes, and the search for it begins anew at each. Of frames with more than one
+        string it knows nothing, nor where a string is none: it says 0.
         """
-        if not self._after or not frames.startswith(self._before):
+        before, after = self._before, self._after[:-2]
+        if not after or not frames.startswith(before):
             return 0, 0
-        *texts, last = frames[self._before_bytes :].split(self._between)
-        text, end, rest = last.partition(self._after)
-        if end:
-            texts.append(text)
-        else:
-            rest = self._before + last
-        if not all(map(_STRING.fullmatch, texts)):
+        each = frames.split(b"\n\n")[:-1]
+        start, end = len(before), -len(after)
+        texts = [frame[start:end] for frame in each]
+        fit = list(map(eq, each, [before + text + after for text in texts]))
+        if False in fit:
+            del texts[fit.index(False) :]
+        whole = b"".join(texts)
+        if _UNUSUAL.search(whole) and not all(map(_STRING.fullmatch, texts)):
             return 0, 0
-        return len(texts), len(frames) - len(rest)
+        count = len(texts)
+        return count, len(whole) + count * (start - end + 2)
 
 
 def _end_of_string(frame: bytes, at: int) -> int:

@@ -141,9 +141,14 @@ def test_a_row_holds_the_frames_that_fit_one_by_one(texts: list[bytes], other: b
     assert (len(fitting), len(row)) == KNOWN.row(row + other)
 
 
-@pytest.mark.parametrize("text", [b'b"', b"\\", b"b\nc", b"b\n\nc"], ids=repr)
+@pytest.mark.parametrize("text", [b'b"', b"\\", b"b\nc", b"b\rc"], ids=repr)
 def test_a_row_with_a_string_that_is_none_is_not_known(text: bytes) -> None:
     assert (0, 0) == KNOWN.row(FRAME % b"a" + FRAME % text + FRAME % b"c")
+
+
+def test_a_row_ends_before_a_frame_that_is_cut_by_an_empty_line() -> None:
+    first = FRAME % b"a"
+    assert (1, len(first)) == KNOWN.row(first + FRAME % b"b\n\nc" + FRAME % b"d")
 
 
 def test_a_row_of_frames_with_two_strings_is_not_known() -> None:
