@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,7 +25,8 @@ _LIMITS = tuple(
     )
     for kind in kinds
 )
-_REMAINING = tuple(remaining_name for _, remaining_name, _, _ in _LIMITS)
+#: What the names of all of them hold.
+_MARK = "-ratelimit-"
 
 _DURATION = re.compile(
     r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d*)?)s)?(?:(\d+(?:\.\d*)?)ms)?"
@@ -57,14 +58,21 @@ class RateWindow:
 
 def read_rate_windows(
     headers: Mapping[str, str], *, now_s: float, wall_now_s: float, longest_s: float
-) -> Iterator[RateWindow]:
+) -> Iterable[RateWindow]:
     """The limits that `headers` tell of; what cannot be read is left out.
 
     `headers` ignores case. No reset is further away than `longest_s`. `wall_now_s` is the time of
     day in seconds since 1970, for resets that are told as dates.
     """
-    if not any(map(headers.get, _REMAINING)):
-        return  # Of most providers: they are not asked for header by header.
+    # Most providers tell none: to look for all at once takes a third of what each alone would.
+    if _MARK not in "\n".join(headers).lower():
+        return ()
+    return _told_windows(headers, now_s, wall_now_s, longest_s)
+
+
+def _told_windows(
+    headers: Mapping[str, str], now_s: float, wall_now_s: float, longest_s: float
+) -> Iterator[RateWindow]:
     for kind, remaining_name, limit_name, reset_name in _LIMITS:
         remaining = _number(headers.get(remaining_name))
         if remaining is None or remaining < 0:

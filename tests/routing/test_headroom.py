@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from one_api.routing.headroom import parse_reset_s, read_rate_windows
 from tests.routing.worlds import WALL_S, World, deployment
@@ -65,6 +68,23 @@ def test_nonsense_in_headers_does_no_harm(headers: dict[str, str]) -> None:
     for window in windows:
         assert window.remaining >= 0
         assert window.resets_at_s is None or 5.0 <= window.resets_at_s <= 605.0
+
+
+class AsSent(dict[str, str]):
+    """Headers that keep how their names are spelled, and are found by any spelling."""
+
+    @override
+    def get(self, name: str, default: Any = None) -> Any:
+        found = (value for key, value in self.items() if key.lower() == name.lower())
+        return next(found, default)
+
+
+def test_names_of_headers_may_be_spelled_in_any_way() -> None:
+    headers = AsSent({"Date": "today", "X-RateLimit-Remaining-Requests": "7"})
+
+    (window,) = read_rate_windows(headers, now_s=5.0, wall_now_s=WALL_S, longest_s=600.0)
+
+    assert ("requests", 7.0) == (window.kind, window.remaining)
 
 
 def openai(kind: str, remaining: str, limit: str, reset: str) -> dict[str, str]:
