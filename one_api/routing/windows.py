@@ -14,24 +14,22 @@ class RollingCounter:
     kept in every window. Holds at most `steps + 1` numbers.
     """
 
-    __slots__ = ("_buckets", "_step_s", "_steps", "_total")
+    __slots__ = ("_buckets", "_step_ends_s", "_step_s", "_steps", "_total")
 
     def __init__(self, window_s: float, *, steps: int) -> None:
         self._steps = steps
         self._step_s = window_s / steps
+        #: When the step of the last bucket is over; long ago where there is none.
+        self._step_ends_s = -math.inf
         # [number of the step, what was added in it], the oldest first.
         self._buckets: deque[list[int]] = deque()
         self._total = 0
 
     def add(self, now_s: float, amount: int = 1) -> None:
         """Count `amount` as of now."""
-        step = int(now_s // self._step_s)
-        buckets = self._buckets
-        if buckets and buckets[-1][0] == step:  # Then nothing has to be forgotten.
-            buckets[-1][1] += amount
-        else:
-            self._forget(step)
-            buckets.append([step, amount])
+        if now_s >= self._step_ends_s:  # Before, nothing has to be forgotten.
+            self._begin_step(int(now_s // self._step_s))
+        self._buckets[-1][1] += amount
         self._total += amount
 
     def total(self, now_s: float) -> int:
@@ -54,9 +52,19 @@ class RollingCounter:
     def clear(self) -> None:
         """Forget everything."""
         self._buckets.clear()
+        self._step_ends_s = -math.inf
         self._total = 0
+
+    def _begin_step(self, step: int) -> None:
+        buckets = self._buckets
+        self._forget(step)
+        if not buckets or buckets[-1][0] != step:
+            buckets.append([step, 0])
+        self._step_ends_s = (step + 1) * self._step_s
 
     def _forget(self, step: int) -> None:
         buckets = self._buckets
         while buckets and buckets[0][0] < step - self._steps:
             self._total -= buckets.popleft()[1]
+        if not buckets:
+            self._step_ends_s = -math.inf

@@ -61,3 +61,13 @@ def test_window_ends_with_its_step() -> None:
     counter.add(0.0)
 
     assert [1, 1, 0] == [counter.total(now_s) for now_s in (30.0, 32.99, 33.0)]
+
+
+def test_what_was_forgotten_is_begun_anew_also_in_the_same_step() -> None:
+    counter = RollingCounter(30, steps=10)
+    counter.add(58.0)
+    assert 0 == counter.total(200.0)
+
+    counter.add(59.0)
+
+    assert 1 == counter.total(59.0)
