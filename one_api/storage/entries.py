@@ -6,6 +6,7 @@ Money is in whole micro-dollars, durations and instants in milliseconds (instant
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
@@ -28,6 +29,8 @@ MAX_COUNT = 2**31 - 1
 #: A billion dollars: sums of costs stay far within 64 bits.
 MAX_MICROUSD = 10**15
 _MAX_TEXT_CHARS = 1_024
+#: Combinations of names that are remembered at most.
+_MAX_PLAIN_NAMES = 4_096
 
 #: What a row has where its record says nothing.
 _EMPTY_ROW = {
@@ -113,7 +116,7 @@ class Settlement(NamedTuple):
 
 def reserved_record(reservation: Reservation, owner: str) -> JsonObject:
     """The row of a request that begins; `owner` is the name of the journal that answers for it."""
-    budgets = reservation.budgets
+    budgets, estimate = reservation.budgets, reservation.estimate_microusd
     return {
         "state": "reserved",
         "request_id": reservation.request_id,
@@ -121,7 +124,7 @@ def reserved_record(reservation: Reservation, owner: str) -> JsonObject:
         "created_ms": reservation.created_ms,
         "endpoint": reservation.endpoint,
         "model": reservation.model,
-        "reserved_microusd": _bounded(reservation.estimate_microusd, MAX_MICROUSD),
+        "reserved_microusd": _bounded(estimate, MAX_MICROUSD) if estimate else 0,
         "budget_periods": ",".join(sorted(cap.period for cap in budgets)) if budgets else None,
         "client_address": reservation.client_address or "",
         "owner": owner,
@@ -193,19 +196,37 @@ def row_of(record: JsonObject) -> JsonObject:
 
     Names that clients chose are not stored at any length.
     """
-    # A settled record has all columns: to look takes half as long as to fill a row.
-    row = record if record.keys() == _EMPTY_ROW.keys() else {**_EMPTY_ROW, **record}
-    names = (
-        f"{row['model']}{row['deployment']}{row['error_code']}{row['endpoint']}"
-        f"{row['client_address']}{row['key_id']}{row['cache']}"
-    )
-    # Nearly always: a look at each text takes three times as long.
-    if len(names) <= _MAX_TEXT_CHARS and names.isascii() and names.isprintable():
+    # A settled record has all columns, and none has others: those of journals are left out.
+    row = record if len(record) == len(_EMPTY_ROW) else {**_EMPTY_ROW, **record}
+    if _are_plain(_names_in(row)):
         return row
     return {
         name: _mended(value)[:_MAX_TEXT_CHARS] if isinstance(value, str) else value
         for name, value in row.items()
     }
+
+
+#: Texts of a row that come from outside.
+_names_in = itemgetter(
+    "model", "deployment", "error_code", "endpoint", "client_address", "key_id", "cache"
+)
+
+
+#: Those that can be stored as they are, as far as they were looked at: mostly the same ones.
+_plain_names: set[tuple[str | None, ...]] = set()
+
+
+def _are_plain(names: tuple[str | None, ...]) -> bool:
+    """Whether all `names` can be stored as they are: nearly always."""
+    if names in _plain_names:  # To look at the texts takes four times as long.
+        return True
+    text = "".join([name for name in names if name is not None])
+    if len(text) > _MAX_TEXT_CHARS or not text.isascii() or not text.isprintable():
+        return False
+    if len(_plain_names) >= _MAX_PLAIN_NAMES:  # Clients may come from anywhere.
+        _plain_names.clear()
+    _plain_names.add(names)
+    return True
 
 
 def bodies_row_of(record: JsonObject) -> JsonObject:
@@ -239,9 +260,13 @@ def from_line(line: bytes) -> JsonObject | None:
     is_known = record.get("state") in (*_RANKS, BODIES)
     if not is_known or not isinstance(record.get("request_id"), str):
         return None
-    # Journals of earlier versions say null where a name is missing.
-    is_row = record["state"] != BODIES
-    return {name: value for name, value in record.items() if value is not None or not is_row}
+    if record["state"] == BODIES:
+        return record
+    # Journals of earlier versions say null where a name is missing, those of later ones may say
+    # more than there is a column for.
+    return {
+        name: value for name, value in record.items() if value is not None and name in _EMPTY_ROW
+    }
 
 
 def _mended(text: str) -> str:

@@ -521,6 +521,21 @@ async def test_a_journal_of_an_earlier_version_is_replayed(
     )
 
 
+async def test_a_journal_of_a_later_version_is_replayed(database: Database, tmp_path: Path) -> None:
+    """It says what there is no column for, and says nothing of one that there is."""
+    dead = make_ledger(database, tmp_path)
+    await dead.reserve(reservation("req_1"))
+    record = settled_record(dead._open["req_1"], settlement(cost_microusd=5))
+    del record["cache"]
+    dead._journal.append({**record, "mood": "fine"})
+    die(dead._journal)
+
+    await make_ledger(database, tmp_path).recover()
+
+    row = (await rows_of(database))["req_1"]
+    assert ("settled", 5, None) == (row["state"], row["cost_microusd"], row["cache"])
+
+
 async def test_many_records_are_few_transactions(
     breakable: BreakableDatabase, tmp_path: Path
 ) -> None:
@@ -834,6 +849,7 @@ async def test_rows_of_others_are_not_touched(ledger: Ledger, database: Database
     assert 1 == (await rows_of(database))["req_1"]["cost_microusd"]
 
 
+@pytest.mark.slow
 def test_a_ledger_needs_no_server_to_be_imported() -> None:
     program = "import sys, one_api.storage.ledger; assert 'asyncpg' not in sys.modules"
 
