@@ -94,12 +94,15 @@ class Segment:
         """Write `line`; what there is of it after a failure does not count. Raises: OSError."""
         if self._is_torn:
             os.ftruncate(self._descriptor, self.size)
-        self._is_torn = True
+            self._is_torn = False
         size = len(line)
-        written = os.write(self._descriptor, line)
-        while written < size:
-            written += os.write(self._descriptor, line[written:])
-        self._is_torn = False
+        try:
+            written = os.write(self._descriptor, line)
+            while written < size:
+                written += os.write(self._descriptor, line[written:])
+        except BaseException:
+            self._is_torn = True
+            raise
         self.size += size
         self.is_synced = False
 
@@ -223,7 +226,7 @@ class Journal:
         line = to_line(record)
         if self._active.size >= self._rotate_at_bytes:
             self._rotate()
-        segment, start = self._active, self._active.size
+        segment, size = self._active, len(line)
         try:
             segment.append(line)
         except OSError as error:
@@ -237,10 +240,10 @@ class Journal:
         most, head = self._limits, self._head
         is_full = self._head_bytes >= most.memory_bytes or len(head) >= most.memory_records
         if is_full or self._spilled:
-            self._spill(start, segment.size)
+            self._spill(segment.size - size, segment.size)
         else:
-            head.append(Pending(record, segment, len(line)))
-            self._head_bytes += len(line)
+            head.append(Pending(record, segment, size))
+            self._head_bytes += size
 
     async def take(self, limit: int) -> list[Pending]:
         """Up to `limit` pending records, oldest first, but before all those that are in no file.
