@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -162,9 +161,11 @@ class Failover:
         Raises: ModelNotFound, NoDeploymentAvailable; InvalidRequest for a deployment that the
         client asks for and that does not serve the model.
         """
-        if context.account is not None:
-            context.account.exchange.model = model
-        self.require_allowed(model, context)
+        account = context.account
+        if account is not None:
+            account.exchange.model = model
+            if not account.allows(model):
+                raise model_not_found(model)
         found: Sequence[Deployment]
         if fallbacks or context.fallbacks:
             found = await self._of_all((model, *fallbacks, *context.fallbacks), context)
@@ -248,6 +249,7 @@ class _Walk:
     _pauses = 0
     _failure: GatewayError | None = None
     _refusal: GatewayError | None = None
+    _repeats: tuple[Deployment, ...] = ()
 
     def __init__(
         self,
@@ -265,14 +267,14 @@ class _Walk:
             deployments, affinity=context.affinity, strategy=context.strategy
         )
         self._context = context
+        self._exchange = context.exchange
         self._terms = terms
         self._random = random
         self._is_last_resort = plan.is_last_resort
         # A last resort is probably down: it is asked once.
         is_asked_once = plan.is_last_resort or not terms.is_replayable
         self._left = 1 if is_asked_once else max(failover.attempts_left(context), 1)
-        self._queue = deque(plan.deployments)
-        self._repeats: deque[Deployment] = deque()
+        self._queue = plan.deployments
 
     async def run(self, ask: Callable[[Attempt], Awaitable[Reply]]) -> Reply:
         """Raises: GatewayError, when no deployment answered."""
@@ -282,17 +284,23 @@ class _Walk:
             if is_retry and not budget.try_retry():
                 break
             try:
-                trial = (
-                    self._router.begin(self._queue.popleft(), is_last_resort=self._is_last_resort)
-                    if self._queue
-                    else await self._begin_again()
-                )
+                trial = self._begin() if self._queue else await self._begin_again()
                 if trial is None:
                     continue
+                attempt = self._attempt(trial)
                 try:
-                    return await self._attempt(trial, ask)
+                    reply = await ask(attempt)
                 except GatewayError as exc:
-                    self._go_on_or_raise(exc, trial.deployment)
+                    self._note_failure(exc, attempt)
+                    self._go_on_or_raise(exc, attempt.deployment)
+                except BaseException:
+                    trial.abandon()
+                    raise
+                else:
+                    if attempt.facts is not None and self._exchange is not None:
+                        self._exchange.end_attempt(attempt.facts)
+                    self._context.attempts.append(AttemptRecord(attempt.deployment.name))
+                    return reply
             finally:
                 if is_retry:
                     budget.end_retry()
@@ -304,21 +312,26 @@ class _Walk:
         if self._is_last_resort or not aside:
             return False
         self._is_last_resort = True
-        self._queue.extend(self._router.plan(aside).deployments[:1])
+        self._queue = self._router.plan(aside).deployments[:1]
         return bool(self._queue)
+
+    def _begin(self) -> Trial | None:
+        """Permission to ask the next deployment; None when it may not be asked any more."""
+        deployment, self._queue = self._queue[0], self._queue[1:]
+        return self._router.begin(deployment, is_last_resort=self._is_last_resort)
 
     async def _begin_again(self) -> Trial | None:
         """After a pause, permission to ask a deployment again; None when it may not be asked."""
         longest_s = min(_FIRST_PAUSE_S * 2**self._pauses, _LAST_PAUSE_S)
         self._pauses += 1
         await asyncio.sleep(self._random.uniform(0, longest_s))
-        return self._router.begin(self._repeats.popleft())
+        deployment, self._repeats = self._repeats[0], self._repeats[1:]
+        return self._router.begin(deployment)
 
-    async def _attempt(self, trial: Trial, ask: Callable[[Attempt], Awaitable[Reply]]) -> Reply:
-        deployment, context, others = trial.deployment, self._context, tuple(self._queue)
-        exchange = context.exchange
-        facts = exchange.ask(deployment) if exchange is not None else None
-        attempt = Attempt(
+    def _attempt(self, trial: Trial) -> Attempt:
+        """What the deployment is asked by, which `trial` permits."""
+        deployment, context, others = trial.deployment, self._context, self._queue
+        return Attempt(
             number=len(context.attempts) + 1,
             deployment=deployment,
             timeouts=self._timeouts(deployment, has_other=bool(others) and self._left > 1),
@@ -326,24 +339,12 @@ class _Walk:
             context=context,
             others=others,
             is_stream=self._terms.is_stream,
-            facts=facts,
+            facts=self._exchange.ask(deployment) if self._exchange is not None else None,
         )
-        try:
-            reply = await ask(attempt)
-        except GatewayError as exc:
-            self._note_failure(exc, attempt)
-            raise
-        except BaseException:
-            trial.abandon()
-            raise
-        if facts is not None and exchange is not None:
-            exchange.end_attempt(facts)
-        context.attempts.append(AttemptRecord(deployment=deployment.name))
-        return reply
 
     def _note_failure(self, error: GatewayError, attempt: Attempt) -> None:
         """What `error` says of the deployment, or of the request where nothing was sent."""
-        exchange, facts = self._context.exchange, attempt.facts
+        exchange, facts = self._exchange, attempt.facts
         if facts is not None and exchange is not None:
             exchange.end_attempt(facts, error.code or error.type)
             if not attempt.is_sent:
@@ -359,13 +360,13 @@ class _Walk:
             self._refusal = self._refusal or error
 
     def _timeouts(self, deployment: Deployment, *, has_other: bool) -> Timeouts:
-        if not has_other and self._context.deadline is None:
+        deadline = self._context.deadline
+        if not has_other and deadline is None:
             return deployment.timeouts
         timeouts = self._router.timeouts(deployment, has_other=has_other)
         if self._terms.is_stream and timeouts.total_s < deployment.timeouts.total_s:
             # How long a stream may take depends on no other deployment: it is not asked again.
             timeouts = replace(timeouts, total_s=deployment.timeouts.total_s)
-        deadline = self._context.deadline
         if deadline is None:
             return timeouts
         # Until the commit `_in_time` is there first; after it this ends the stream.
@@ -377,13 +378,13 @@ class _Walk:
         if exc is not self._failure:
             return  # Nothing was sent: another one may know what this one refuses.
         if exc.needs_larger_context:
-            self._queue = deque(one for one in self._queue if _is_larger(one, deployment))
+            self._queue = tuple(one for one in self._queue if _is_larger(one, deployment))
             if not self._queue:
                 raise exc
         elif not exc.retryable and not (exc.names_unknown_model and deployment.is_guess):
             raise exc
         if exc.repeatable and self._terms.may_repeat:
-            self._repeats.append(deployment)
+            self._repeats = (*self._repeats, deployment)
         if self._is_too_late():
             raise exc
 
