@@ -74,7 +74,8 @@ class Ask(_Asked):
         name, _, limit, kind, window_s, place = self
         if amount < 0 or kind == "concurrency":
             raise ValueError(f"{name}: {amount} cannot be asked for")
-        return super().__new__(type(self), name, amount, limit, kind, window_s, place)
+        # As `_make` does, which is a call more.
+        return tuple.__new__(type(self), (name, amount, limit, kind, window_s, place))
 
 
 class Standing(NamedTuple):

@@ -82,11 +82,10 @@ class MemoryCounters(Counters):
             return
         is_settled, grant.is_settled = grant.is_settled, True
         for ask, _, _, index in grant.standings:
-            name = ask.name
             if ask.kind == "concurrency":
                 self._release(ask, grant.lease)
-            elif name in actual and not is_settled:
-                self._correct(ask, index, max(actual[name], 0) - ask.amount)
+            elif not is_settled and (used := actual.get(ask.name)) is not None:
+                self._correct(ask, index, max(used, 0) - ask.amount)
 
     @override
     async def take(self, asks: Sequence[Ask]) -> Grant:
@@ -270,10 +269,12 @@ class _Window:
 class _Leases:
     """Who holds one of what there is a limited number of, and until when at most."""
 
-    __slots__ = ("_lease_ms", "ends_ms")
+    __slots__ = ("_first_ends_ms", "_lease_ms", "ends_ms")
 
     def __init__(self, lease_ms: int) -> None:
         self._lease_ms = lease_ms
+        #: No lease ends before this, so that nobody needs to look for one that has ended.
+        self._first_ends_ms = 0
         #: By lease, in the order in which they end.
         self.ends_ms: dict[str, int] = {}
 
@@ -283,15 +284,20 @@ class _Leases:
 
     def advance(self, now_ms: int) -> None:
         """Forget what has ended."""
+        if now_ms < self._first_ends_ms:
+            return
+        self._first_ends_ms = now_ms + self._lease_ms
         while self.ends_ms:
-            first = next(iter(self.ends_ms))
-            if self.ends_ms[first] > now_ms:
+            first, ends_ms = next(iter(self.ends_ms.items()))
+            if ends_ms > now_ms:
+                self._first_ends_ms = ends_ms
                 break
             del self.ends_ms[first]
 
     def take(self, ask: Ask, lease: str, now_ms: int) -> Standing | None:
         """How things stand with one taken; None when as many are held as may be."""
-        self.advance(now_ms)
+        if now_ms >= self._first_ends_ms:
+            self.advance(now_ms)
         held = len(self.ends_ms) + 1
         if held > ask.limit:
             return None

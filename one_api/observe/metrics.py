@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import defaultdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
@@ -22,6 +22,9 @@ from one_api.observe.exchange import AttemptFacts, Exchange
 from one_api.observe.families import Family, Snapshot
 from one_api.observe.names import Names, reason_of
 from one_api.observe.observer import Observer
+
+if TYPE_CHECKING:
+    from one_api.deployment import Deployment
 
 #: Kinds of tokens, none of which is part of another.
 TOKEN_KINDS: Final = ("input", "cached", "cache_write", "output", "reasoning")
@@ -101,7 +104,10 @@ class Metrics(Observer):
             self._in_flight -= 1
             if exchange.is_stream:
                 self._streams_open -= 1
-            cell = self._cell(exchange)
+            last = attempts[-1].deployment if attempts else None
+            labels = (exchange.endpoint, exchange.model, "" if last is None else last.name)
+            # By what was asked, where that is known: most.
+            cell = self._cells.get(labels) or self._cell(exchange, last)
             cell.statuses[status] = cell.statuses.get(status, 0) + 1
             _count_times(cell, exchange)
             if exchange.cache is not None:
@@ -128,13 +134,7 @@ class Metrics(Observer):
 
     # -- counting, behind the lock
 
-    def _cell(self, exchange: Exchange) -> _Cell:
-        attempts = exchange.attempts
-        deployment = attempts[-1].deployment if attempts else None
-        name = "" if deployment is None else deployment.name
-        cell = self._cells.get((exchange.endpoint, exchange.model, name))
-        if cell is not None:
-            return cell
+    def _cell(self, exchange: Exchange, deployment: Deployment | None) -> _Cell:
         told = "" if deployment is None else self.names.deployment(deployment)
         labels = (exchange.endpoint, self.names.model(exchange.model), told)
         cell = self._cells.get(labels)

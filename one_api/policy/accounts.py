@@ -108,6 +108,11 @@ class AccountBook:
             self._meters[caller.id] = meter
         return meter
 
+    def cost_of(self, deployment: Deployment, usage: Usage) -> int:
+        """What a reply of `deployment` costs, in micro-dollars, whose `usage` is `bounded`."""
+        price = self.prices.price_of(deployment)
+        return 0 if price is None else bounded_cost_microusd(price, usage)
+
     def do_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something off the path of the request."""
         task = asyncio.get_running_loop().create_task(work)
@@ -319,12 +324,14 @@ class Account:
                 loop.call_soon_threadsafe(self._settle, status)
 
     def _settle(self, status: int) -> None:
-        exchange, usage, tokens = self.exchange, self.exchange.usage, 0
+        exchange, tokens = self.exchange, 0
+        usage, deployment = exchange.usage, exchange.deployment
         if usage is not None:
             # Providers have been seen to tell 10**12 tokens, or fewer than none.
             exchange.usage = usage = bounded(usage)
-            exchange.cost_microusd = self._cost(usage)
             tokens = usage.total_tokens
+            if deployment is not None and exchange.cache is None:
+                exchange.cost_microusd = self._book.cost_of(deployment, usage)
         exchange.request_body = self.request_body
         if self._reply is not None:
             exchange.reply_body = self._reply.decode("utf-8", "replace")
@@ -333,12 +340,12 @@ class Account:
             self._give_back(self._meter.used(tokens))
         ledger = self._book.ledger
         if ledger is not None and not self._is_call:
-            ledger.settle(self._request_id, self._settlement(status, usage))
+            ledger.settle(self._request_id, self._settlement(status, deployment))
 
-    def _settlement(self, status: int, usage: Usage | None) -> Settlement:
+    def _settlement(self, status: int, deployment: Deployment | None) -> Settlement:
         exchange, book = self.exchange, self._book
-        error, deployment = exchange.error, exchange.deployment
-        first_s = exchange.time_to_first_content_s
+        error, usage = exchange.error, exchange.usage
+        first_s = exchange.first_content_s
         request, reply, is_truncated = None, None, False
         if book.max_body_chars and book.logs_bodies:
             request, reply, is_truncated = self._bodies(book.max_body_chars)
@@ -349,7 +356,9 @@ class Account:
             deployment=None if deployment is None else deployment.name,
             attempts=len(exchange.attempts),
             is_stream=exchange.is_stream,
-            first_content_ms=None if first_s is None else round(first_s * 1000),
+            first_content_ms=None
+            if first_s is None
+            else round((first_s - exchange.began_s) * 1000),
             usage=usage or NO_TOKENS,
             is_estimated=usage is not None and usage.estimated,
             cost_microusd=exchange.cost_microusd,
@@ -368,13 +377,6 @@ class Account:
             redact(reply, max_chars) if reply else None,
             is_truncated,
         )
-
-    def _cost(self, usage: Usage) -> int:
-        deployment = self.exchange.deployment
-        if deployment is None or self.exchange.cache is not None:
-            return 0
-        price = self._book.prices.price_of(deployment)
-        return 0 if price is None else bounded_cost_microusd(price, usage)
 
     def _give_back(self, actual: Mapping[str, int]) -> None:
         """Correct what was taken to what was used, and let others run."""
