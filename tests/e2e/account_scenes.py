@@ -16,6 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
+import pytest
+
+from one_api.storage import ledger
 from tests.e2e.exchanges import Answer
 from tests.e2e.failover_scenes import CALLER_KEY, World, answer_of, chat, world, written
 from tests.e2e.gateways import GatewayProcess, run_to_end, running
@@ -29,6 +32,7 @@ from tests.scripted_upstream import (
 )
 from tests.scripted_upstream import Answer as Said
 from tests.storage.postgres import PostgresServer
+from tests.web.stored import lay_tables
 
 ADMIN_KEY = "an-admin-key-that-is-long-enough"
 KEY_SECRET = "a secret of the server that is long enough for anybody"
@@ -99,7 +103,7 @@ def ended_rows(read: Callable[[], list[Row]], count: int, timeout_s: float = 10.
     deadline = time.monotonic() + timeout_s
     while len(settled(rows := read())) < count:
         assert time.monotonic() < deadline, f"{len(settled(rows))} of {count} rows: {rows[-3:]}"
-        time.sleep(0.05)
+        time.sleep(0.01)
     return rows
 
 
@@ -171,13 +175,18 @@ class Bank(World):
 @contextlib.asynccontextmanager
 async def bank(directory: Path, text: str = PRICED, **settings: Any) -> AsyncIterator[Bank]:
     """A gateway with an operator, whose database is in `directory`."""
+    if "database_url" not in settings:
+        await asyncio.to_thread(lay_tables, directory)
     given = {
         "admin_key": ADMIN_KEY,
         "database_url": f"sqlite:///{directory}/one_api.db",
         **settings,
     }
-    async with world(directory, text, **given) as made:
-        yield Bank.of(made, directory)
+    with pytest.MonkeyPatch.context() as patch:
+        # What is written half a second later is what tests of its rows wait for.
+        patch.setattr(ledger, "BATCH_WAIT_S", 0.02)
+        async with world(directory, text, **given) as made:
+            yield Bank.of(made, directory)
 
 
 async def until_true(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:

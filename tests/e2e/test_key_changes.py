@@ -12,10 +12,17 @@ from typing import Any
 
 import pytest
 
+from one_api.policy import stored_keys
 from tests.e2e.account_scenes import ADMIN_KEY, Bank, bank, office, provider
 from tests.e2e.exchanges import Answer, exchange
 from tests.e2e.failover_scenes import chat, whole
 from tests.e2e.gateways import GatewayProcess
+
+
+@pytest.fixture(autouse=True)
+def brief_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway in this process believes the old for a twentieth of its second."""
+    monkeypatch.setattr(stored_keys, "FRESH_S", stored_keys.FRESH_S / 20)
 
 
 async def change(gateway: Bank, made: dict[str, Any], **changes: object) -> dict[str, Any]:
