@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks at what has no event of its own, and at budgets.
 LOOK_S: Final = 5.0
 BUDGET_LOOK_S: Final = 30.0
+#: How long a key that was refused is looked for among the budgets, in seconds: what it has spent
+#: comes to the database a moment later.
+_UNSEEN_S: Final = 10.0
 #: Share of a budget, in percent, from which it is low.
 LOW_PERCENT: Final = 80
 
@@ -109,7 +112,8 @@ class Alerting:
         )
         self._requests = RequestWatch(self.desk.report, rule)
         self._levels = Levels()
-        self._refused: set[str] = set()
+        #: Keys that were refused, each with the time until which its budget need not show why.
+        self._refused: dict[str, float] = {}
         self._parts: Watched | None = None
         self._has_changed = asyncio.Event()
         self._budgets_due_s = 0.0
@@ -179,7 +183,7 @@ class Alerting:
         refused = self._requests.take_refused()
         if now_s >= self._budgets_due_s or refused:
             self._budgets_due_s = now_s + BUDGET_LOOK_S
-            self._refused |= refused
+            self._refused.update(dict.fromkeys(refused, now_s + _UNSEEN_S))
             news += await self._budget_news(parts, now_s)
         for one in news:
             self.desk.report(one)
@@ -194,7 +198,12 @@ class Alerting:
             strained = await report.strained(periods, LOW_PERCENT)
         except GatewayError:
             return []  # That the database is gone is news of its own.
-        self._refused &= {budget.key_id for budget in strained}
+        seen = {budget.key_id for budget in strained}
+        self._refused = {
+            key: until_s for key, until_s in self._refused.items() if key in seen or now_s < until_s
+        }
+        if not self._refused.keys() <= seen:
+            self._budgets_due_s = now_s  # with the next look
         gone = [one for one in strained if _is_gone(one) or one.key_id in self._refused]
         were_low = self._levels.subjects("budget_low")
         low = [

@@ -67,7 +67,9 @@ async def watched(
     directory: Path, text: str, **settings: Any
 ) -> AsyncIterator[tuple[World, Inbox]]:
     inbox = Inbox()
-    with inbox.server:
+    with inbox.server, pytest.MonkeyPatch.context() as patch:
+        # Where nothing calls for a look, the next one comes soon all the same.
+        patch.setattr("one_api.alerting.LOOK_S", 0.1)
         given = {
             "alert_webhook_url": inbox.server.url,
             "alert_group_s": 0,
@@ -156,6 +158,7 @@ async def test_a_budget_that_runs_out(tmp_path: Path) -> None:
         "admin_key": ADMIN_KEY,
         "key_secret": KEY_SECRET,
     }
+    # The refusal is seen before what was spent is in the database.
     async with watched(tmp_path, PRICED, **settings) as (gateway, inbox):
         made = await gateway.ask(
             {"name": "team", "budget_day_microusd": 150}, "/admin/keys", **bearer(ADMIN_KEY)
@@ -220,6 +223,7 @@ async def test_what_adapters_have_to_say(tmp_path: Path) -> None:
         await asyncio.to_thread(inbox.server.stop)
 
 
+@pytest.mark.slow
 async def test_a_channel_that_hangs_holds_up_neither_requests_nor_the_end(tmp_path: Path) -> None:
     """Requests are answered while the channel holds its message; the end gives the message up."""
     with ScriptedUpstream() as hanging:
@@ -249,6 +253,7 @@ class TestCommand:
             "ALERT_LANGUAGE": "zh",
         }
 
+    @pytest.mark.slow
     def test_it_says_what_arrived_and_what_did_not(self, tmp_path: Path) -> None:
         with ScriptedUpstream() as feishu, ScriptedUpstream() as slack:
             feishu.script(json_reply(200, {"code": 19021, "msg": "sign match fail"}))
