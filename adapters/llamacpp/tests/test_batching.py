@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.llamacpp.tests.batch_bench import Bench, answered, lasting
@@ -142,7 +142,6 @@ def test_a_request_of_several_jobs_is_taken_or_refused_as_a_whole() -> None:
 _BEGINNINGS = [b"", lasting(40, seed=3), lasting(90, seed=4), lasting(40, seed=3)[:30] + b"z" * 30]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_whatever_happens_each_answer_is_right_and_nothing_is_kept(data: st.DataObject) -> None:
     """Sixteen at a time, with shared beginnings, too little memory, failures and cancellations."""
