@@ -175,6 +175,7 @@ class TestRefusals:
         assert "Error: file/below cannot be written: Not a directory.\n" == result.stderr
 
 
+@pytest.mark.slow
 async def test_what_is_written_keeps_the_contract(
     run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

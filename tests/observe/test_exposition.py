@@ -207,6 +207,7 @@ def test_promtool_takes_the_rules_and_the_configuration() -> None:
     promtool("check", "config", "--syntax-only", str(DEPLOY / "prometheus.yml"))
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_each_alert_fires_when_it_should_and_no_earlier() -> None:
     promtool("test", "rules", str(CASES))

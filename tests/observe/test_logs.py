@@ -302,6 +302,7 @@ def test_structlog_warnings_and_threads_take_the_same_road(
     assert "LookupError: in a thread" in told[2]["exception"]
 
 
+@pytest.mark.slow
 def test_structlog_is_led_when_it_is_imported_and_not_before() -> None:
     program = """
 import sys
@@ -415,6 +416,7 @@ def test_the_last_words_of_a_process_are_written_without_what_they_quote() -> No
     assert "RuntimeError: x-api-key: [redacted]" in line["exception"]
 
 
+@pytest.mark.slow
 def test_a_process_whose_reader_is_stuck_ends_all_the_same() -> None:
     reading, writing = os.pipe()
     try:
@@ -439,6 +441,7 @@ def test_a_process_whose_reader_is_stuck_ends_all_the_same() -> None:
     assert (0, b"done\n") == (child.returncode, out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [

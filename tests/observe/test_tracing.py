@@ -89,6 +89,7 @@ def child(program: str, directory: Path, **variables: str) -> subprocess.Complet
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tracing", "found"), [("false", "False"), ("true", "True")])
 def test_nothing_is_imported_for_traces_that_nobody_wants(
     tracing: str, found: str, tmp_path: Path
@@ -103,6 +104,7 @@ def test_nothing_is_imported_for_traces_that_nobody_wants(
     assert found == done.stdout.strip(), done.stderr
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_told_with_its_name(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['opentelemetry'] = None\n"
@@ -117,6 +119,7 @@ def test_a_missing_extra_is_told_with_its_name(tmp_path: Path) -> None:
     assert "one-api-gateway[otel]" in done.stdout
 
 
+@pytest.mark.slow
 async def test_a_collector_that_is_gone_holds_up_the_end_for_a_bounded_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -120,6 +120,7 @@ def write_and_wait(directory: Path, written: multiprocessing.synchronize.Event) 
     signal.pause()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_seen_to_be_dead(tmp_path: Path) -> None:
     asked = WorkerDirectory(tmp_path)
     context = multiprocessing.get_context("spawn")

@@ -809,6 +809,7 @@ class AccountMachine(RuleBasedStateMachine):
             assert (money[caller, period, False], money[caller, period, True]) == stands
 
 
+@pytest.mark.slow
 def test_accounts_agree_with_their_model(upgraded: Path) -> None:
     AccountMachine.template = upgraded
     run_state_machine_as_test(

@@ -304,6 +304,7 @@ assert services.events == ["start", "stop"], services.events
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="forks")
 def test_forked_process_has_a_loop_of_its_own() -> None:
     """Servers load the application, maybe use it, and fork: threads do not come along."""

@@ -182,6 +182,7 @@ async def test_work_whose_caller_gives_up_in_its_middle_is_undone(database: Data
     assert {"next"} == await names(database)
 
 
+@pytest.mark.slow
 async def test_five_hundred_cancelled_calls_leave_the_connections_clean(
     database: Database,
 ) -> None:
@@ -344,6 +345,7 @@ def test_why_a_server_cannot_be_reached_is_told_of_its_cause(
     assert expected == cause_of_silence(chained(StorageUnavailable("It is away."), cause))
 
 
+@pytest.mark.slow
 def test_import_brings_no_driver_and_no_migrations() -> None:
     """What only serves from SQLite, or does not store at all, does not pay for the rest."""
     heavy = ["alembic", "asyncpg", "aiosqlite", "mako", "flask", "aiohttp", "dotenv"]
@@ -356,6 +358,7 @@ def test_import_brings_no_driver_and_no_migrations() -> None:
     assert "[]" == child.stdout.strip()
 
 
+@pytest.mark.slow
 def test_missing_driver_is_told_with_its_remedy() -> None:
     program = (
         "import asyncio, sys; sys.modules['asyncpg'] = None\n"

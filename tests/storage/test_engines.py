@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_storage_takes_no_orm_along_and_its_engines_are_the_packages() -> None:
     told = subprocess.run(
         [

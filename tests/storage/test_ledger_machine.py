@@ -245,6 +245,7 @@ class LedgerMachine(RuleBasedStateMachine):
         )
 
 
+@pytest.mark.slow
 def test_ledger_agrees_with_its_model(upgraded_file: Path) -> None:
     LedgerMachine.template = upgraded_file
     run_state_machine_as_test(

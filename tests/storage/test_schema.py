@@ -168,6 +168,7 @@ def run(processes: ForkServerContext, url: str, step: int) -> int | None:
     return child.exitcode
 
 
+@pytest.mark.slow
 def test_upgrade_killed_at_any_step_is_done_by_the_next_one(
     processes: ForkServerContext, empty_url: str, database_url: str
 ) -> None:
@@ -190,6 +191,7 @@ def test_upgrade_killed_at_any_step_is_done_by_the_next_one(
     )
 
 
+@pytest.mark.slow
 def test_of_eight_processes_one_upgrades_and_all_end_well(
     processes: ForkServerContext, empty_url: str
 ) -> None:

@@ -88,6 +88,7 @@ def dialect() -> str:
     return "sqlite"
 
 
+@pytest.mark.slow
 async def test_write_gives_up_in_time_while_another_process_writes(
     database: Database, database_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ async def test_write_goes_on_once_the_other_process_is_done(
     assert ["1", "2"] == await asyncio.gather(*tasks)
 
 
+@pytest.mark.slow
 async def test_queue_is_bounded_and_refuses_at_once(
     database: Database, database_path: Path
 ) -> None:

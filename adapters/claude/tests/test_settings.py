@@ -53,6 +53,7 @@ def test_the_entry_point_leads_to_the_adapter() -> None:
     assert entry.load() is ClaudeAdapter
 
 
+@pytest.mark.slow
 def test_importing_the_adapter_does_not_import_the_sdk() -> None:
     code = "import sys, one_api_claude; print('anthropic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import asyncio, logging, sys, tempfile
 from one_api.adapter import AdapterContext
@@ -22,6 +24,7 @@ print(sorted({"llama_cpp", "numpy", "one_api_llamacpp.native"} & set(sys.modules
 """
 
 
+@pytest.mark.slow
 def test_neither_import_nor_listing_loads_llama_cpp() -> None:
     """A gateway that never answers from a local model must not pay for the library."""
     done = subprocess.run(

@@ -12,6 +12,7 @@ from one_api_llamacpp.gguf_header import read_header
 MAKER = Path(__file__).with_name("make_gguf.py")
 
 
+@pytest.mark.slow
 def test_the_maker_works_as_a_program(tmp_path: Path) -> None:
     template = tmp_path / "template.jinja"
     template.write_text("{{ messages[0].content }}", "utf-8")

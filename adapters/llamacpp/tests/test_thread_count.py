@@ -87,6 +87,7 @@ def test_where_nobody_tells_nothing_changes() -> None:
     assert 0 == count.left_out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_tell_waiting(), reason="Linux tells it")
 def test_a_crowd_on_one_core_makes_threads_wait() -> None:
     crowd = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"

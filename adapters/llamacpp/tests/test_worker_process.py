@@ -97,12 +97,14 @@ async def test_what_is_sent_to_a_process_that_ended_is_lost() -> None:
         await process.drain()
 
 
+@pytest.mark.slow
 async def test_a_worker_ends_with_its_input() -> None:
     process = await WorkerProcess.start(LOGGER)
     await process.close()
     assert process.post_mortem() == "exit status 0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [(b"\xff\xff\xff\xff", "a frame of 4294967295 bytes"), (b"\x00\x00\x00\x01x", "no JSON")],
@@ -118,6 +120,7 @@ async def test_a_worker_ends_when_its_input_makes_no_sense(frame: bytes, reason:
     assert reason in process.post_mortem()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 async def test_a_worker_does_not_outlive_a_parent_that_is_killed() -> None:
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, stdout=PIPE)

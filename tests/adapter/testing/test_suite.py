@@ -41,6 +41,7 @@ def subject_of(adapter: type[PlainAdapter]) -> Subject:
     return Subject(name="plain", adapter=adapter, profile=profile)
 
 
+@pytest.mark.slow
 async def test_good_adapters_keep_every_law() -> None:
     report = await run(subject_of(PlainAdapter))
     kept = {ruling.law.id for ruling in report.rulings if ruling.outcome == "kept"}
@@ -77,6 +78,7 @@ async def test_a_mutant_breaks_its_law_and_no_other(law: str, adapter: type[Plai
     assert [law] == report.broken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", sorted(ON_IMPORT))
 async def test_a_module_breaks_its_law_when_it_is_imported(law: str) -> None:
     module, name = ON_IMPORT[law]

@@ -97,6 +97,7 @@ def tell_all(directory: Path, told: multiprocessing.Queue[int]) -> None:
 
 
 class TestShared:
+    @pytest.mark.slow
     def test_processes_at_one_time_tell_everything_once(self, tmp_path: Path) -> None:
         context = multiprocessing.get_context("spawn")
         keeper = SharedBoard(tmp_path / "alerts", RULES)
