@@ -213,10 +213,7 @@ class Delivery:
     async def _rest(
         self, head: bytes, reply: ReplyStream, answer: Answer, outlet: Outlet
     ) -> AsyncGenerator[bytes, None]:
-        """The stream from its first content to its end, or to an error told in-band.
-
-        What goes through `outlet` is not given.
-        """
+        """The stream to its end, or to an error told in-band; but for what leaves by `outlet`."""
         attempt, events = answer.attempt, answer.events
         has_ended = False
         try:
