@@ -474,8 +474,10 @@ def test_the_last_words_of_a_child_are_written(method: str, tmp_path: Path) -> N
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_writes_its_log() -> None:
     done = run(
-        "import logging, os\n"
+        "import logging, os, warnings\n"
         "from one_api.observe.log_road import open_road\n"
+        # From Python 3.12 on, to fork a process that has threads is warned of.
+        "warnings.simplefilter('ignore', DeprecationWarning)\n"
         "road = open_road('json')\n"
         "logging.warning('parent')\n"
         "road.handler.flush()\n"

@@ -101,7 +101,10 @@ async def test_a_cancelled_wait_ends_the_generator() -> None:
             ended.append("cancelled")
             raise
 
-    sending = asyncio.create_task(send_batches(chunks(), Sink().send))
+    async def send() -> None:
+        await send_batches(chunks(), Sink().send)
+
+    sending = asyncio.create_task(send())
     await waits.wait()
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
