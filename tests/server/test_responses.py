@@ -203,6 +203,16 @@ async def until_last_chunk(client: Client) -> bytes:
     return bytes(received)
 
 
+async def received_late(server: Server, is_time: Callable[[], bool]) -> bytes:
+    """What a client receives that takes nothing until `is_time`."""
+    client = await server.connect()
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a socket's
+    await client.send(GET)
+    await until(is_time)
+    client.writer.transport.resume_reading()  # type: ignore[attr-defined] # as above
+    return await until_last_chunk(client)
+
+
 async def test_pieces_may_be_passed_on_at_once() -> None:
     told: list[bool] = []
 
@@ -284,12 +294,7 @@ async def test_passing_on_ends_when_the_client_takes_nothing() -> None:
         await send({**BODY, "body": b""})
 
     async with Server.running(pour) as server:
-        client = await server.connect()
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's
-        await client.send(GET)
-        await until(lambda: bool(passed))
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined] # as above
-        received = await until_last_chunk(client)
+        received = await received_late(server, lambda: bool(passed))
     assert 0 < passed[0] < most
     assert passed[0] * len(piece) == received.count(0)
 
@@ -325,12 +330,7 @@ async def test_nothing_is_passed_on_before_what_waits_for_the_client() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         async with Server.running(pour) as server:
-            client = await server.connect()
-            client.writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's
-            await client.send(GET)
-            await until(lambda: bool(passed))
-            client.writer.transport.resume_reading()  # type: ignore[attr-defined] # as above
-            received = await until_last_chunk(client)
+            received = await received_late(server, lambda: bool(passed))
     assert b"too early" not in received
     assert (False, False) == (any(passed), any(at_room))
     assert at_room

@@ -278,12 +278,19 @@ async def comes(tap: Tap) -> bool:
     return news is not None and await news
 
 
-def into(pieces: list[bytes]) -> Pour:
-    """Keeps what comes in `pieces`, and takes more."""
+def two_pieces() -> tuple[tuple[Gate, Gate], tuple[Step, ...]]:
+    """The rest of a reply: two pieces, each behind a gate."""
+    first, second = Gate(), Gate()
+    steps = (Hold(first), Chunk(b"b"), Hold(second), Chunk(b"c"), EndChunks())
+    return (first, second), steps
+
+
+def into(pieces: list[bytes], *, takes_more: bool = True) -> Pour:
+    """Keeps what comes in `pieces`."""
 
     def pour(data: bytes) -> bool:
         pieces.append(data)
-        return True
+        return takes_more
 
     return pour
 
@@ -513,8 +520,7 @@ class TestLeaving:
     async def test_what_comes_during_the_wait_is_poured(
         self, client: Upstream, provider: ScriptedUpstream
     ) -> None:
-        gates = [Gate(), Gate()]
-        steps = (Hold(gates[0]), Chunk(b"b"), Hold(gates[1]), Chunk(b"c"), EndChunks())
+        gates, steps = two_pieces()
         async with tapped(client, provider, *steps) as (tap, chunks):
             pieces: list[bytes] = []
 
@@ -537,16 +543,10 @@ class TestLeaving:
     async def test_what_is_not_taken_any_more_ends_the_wait(
         self, client: Upstream, provider: ScriptedUpstream
     ) -> None:
-        gates = [Gate(), Gate()]
-        steps = (Hold(gates[0]), Chunk(b"b"), Hold(gates[1]), Chunk(b"c"), EndChunks())
+        gates, steps = two_pieces()
         async with tapped(client, provider, *steps) as (tap, chunks):
             pieces: list[bytes] = []
-
-            def refuse(data: bytes) -> bool:
-                pieces.append(data)
-                return False
-
-            news = tap.news(refuse)
+            news = tap.news(into(pieces, takes_more=False))
             assert news is not None
             gates[0].open()
             assert await news
